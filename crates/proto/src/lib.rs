@@ -8,11 +8,14 @@
 
 pub mod block;
 pub mod buffer;
+pub mod command;
 pub mod id;
 pub mod stamp;
 pub mod wire;
 
 pub use block::{BLOCK_BYTES, block_checksum};
 pub use buffer::{Buffer, Payload};
-pub use id::{Incarnation, LogIndex, NodeId, ObjectKind, Oid, Partition, PgId, PolicyId, Vid, View};
+pub use id::{
+    Incarnation, LogIndex, NodeId, ObjectKind, Oid, Partition, PgId, PolicyId, Vid, View,
+};
 pub use stamp::{Generation, Stamp};

@@ -1,0 +1,217 @@
+//! Openers: which clients of this sheep have which VDI open.
+//!
+//! Why: one VM writes a VDI at a time. The legacy protocol locks on a connection that it closes at
+//!      once, and its data connection may stay silent for days, so a lock cannot belong to a
+//!      socket: it lives as long as any connection that belongs to the client lives.
+//! Holds:
+//!   O1 a second open of a VDI is refused while a connection of the first client lives;
+//!   O2 a VDI none of whose clients has had a connection for the grace time is given up;
+//!   O3 a silent connection of the same client, open at the time of the lock, counts as living.
+//! Not here: ownership between sheep (the attachment in the coordination log).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use sheepdog_proto::Vid;
+
+use crate::door::Face;
+
+/// Where a connection comes from, as far as the kernel tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// A unix socket: the client's process id.
+    Process(u32),
+    /// TCP: the client's address.
+    Host(IpAddr),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Process(pid) => write!(f, "process {pid}"),
+            Self::Host(address) => write!(f, "{address}"),
+        }
+    }
+}
+
+/// Who may open a VDI that is open already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Nobody while a connection of the first lives.
+    Exclusive,
+    /// Further connections of the very same origin and face: one client with several of them.
+    SameOrigin,
+}
+
+/// The VDI is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Busy {
+    /// Through which protocol.
+    pub face: Face,
+    /// By whom.
+    pub origin: Origin,
+    /// Since when.
+    pub since: Instant,
+}
+
+#[derive(Debug)]
+struct Connection {
+    face: Face,
+    origin: Origin,
+    vids: BTreeSet<Vid>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    by: Busy,
+    /// Silent connections of the opener: one of them will carry its data (O3).
+    candidates: BTreeSet<u64>,
+    idle_since: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    next: u64,
+    connections: BTreeMap<u64, Connection>,
+    opened: BTreeMap<Vid, Opened>,
+}
+
+/// The table of one sheep, shared by its shards. Touched at open and close, never per request.
+#[derive(Debug, Default)]
+pub struct Openers {
+    table: Mutex<Table>,
+}
+
+impl Openers {
+    /// A new connection; remember the number and give it to every later call.
+    pub fn connect(&self, face: Face, origin: Origin) -> u64 {
+        let mut table = self.lock();
+        table.next += 1;
+        let number = table.next;
+        table.connections.insert(number, Connection { face, origin, vids: BTreeSet::new() });
+        number
+    }
+
+    /// The connection has ended.
+    pub fn disconnect(&self, connection: u64, now: Instant) {
+        let mut table = self.lock();
+        table.connections.remove(&connection);
+        table.settle(now);
+    }
+
+    /// The connection carries requests for `vid` (the first time; repeating it does no harm).
+    pub fn touch(&self, connection: u64, vid: Vid, now: Instant) {
+        let mut table = self.lock();
+        let Some(known) = table.connections.get_mut(&connection) else { return };
+        known.vids.insert(vid);
+        let by = Busy { face: known.face, origin: known.origin, since: now };
+        table.opened.entry(vid).or_insert_with(|| Opened::new(by));
+        table.settle(now);
+    }
+
+    /// Opens `vid` for the client behind `connection`.
+    ///
+    /// # Errors
+    /// [`Busy`] if another client lives (O1).
+    pub fn open(
+        &self,
+        connection: u64,
+        vid: Vid,
+        sharing: Sharing,
+        now: Instant,
+    ) -> Result<(), Busy> {
+        let mut table = self.lock();
+        let Some(asking) = table.connections.get(&connection) else { return Ok(()) };
+        let (face, origin) = (asking.face, asking.origin);
+        let silent: BTreeSet<u64> = table
+            .connections
+            .iter()
+            .filter(|(_, c)| c.face == face && c.origin == origin && c.vids.is_empty())
+            .map(|(number, _)| *number)
+            .filter(|number| *number != connection)
+            .collect();
+        let live = table.is_live(vid, Some(connection));
+        if let Some(opened) = table.opened.get_mut(&vid).filter(|_| live) {
+            let same = opened.by.face == face && opened.by.origin == origin;
+            if sharing == Sharing::Exclusive || !same {
+                return Err(opened.by);
+            }
+            opened.candidates.extend(silent);
+            return Ok(());
+        }
+        let mut opened = Opened::new(Busy { face, origin, since: now });
+        opened.candidates = silent;
+        table.opened.insert(vid, opened);
+        table.settle(now);
+        Ok(())
+    }
+
+    /// The client says that it is done with `vid`. True if it was open.
+    pub fn release(&self, vid: Vid) -> bool {
+        let mut table = self.lock();
+        for connection in table.connections.values_mut() {
+            connection.vids.remove(&vid);
+        }
+        table.opened.remove(&vid).is_some()
+    }
+
+    /// Who has `vid` open with a living connection.
+    pub fn holder(&self, vid: Vid) -> Option<Busy> {
+        let table = self.lock();
+        table.opened.get(&vid).filter(|_| table.is_live(vid, None)).map(|opened| opened.by)
+    }
+
+    /// VDIs without a living connection for `grace`: they are given up (O2) and forgotten here.
+    pub fn take_idle(&self, now: Instant, grace: Duration) -> Vec<Vid> {
+        let mut table = self.lock();
+        let idle = |opened: &Opened| {
+            opened.idle_since.is_some_and(|since| now.saturating_duration_since(since) >= grace)
+        };
+        let vids: Vec<Vid> =
+            table.opened.iter().filter(|(_, o)| idle(o)).map(|(vid, _)| *vid).collect();
+        for vid in &vids {
+            table.opened.remove(vid);
+        }
+        vids
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        // Every change leaves the table whole, so a panic elsewhere does not spoil it.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Opened {
+    const fn new(by: Busy) -> Self {
+        Self { by, candidates: BTreeSet::new(), idle_since: None }
+    }
+}
+
+impl Table {
+    fn is_live(&self, vid: Vid, except: Option<u64>) -> bool {
+        let candidates = self.opened.get(&vid).map(|opened| &opened.candidates);
+        self.connections.iter().any(|(number, connection)| {
+            let silent = connection.vids.is_empty()
+                && candidates.is_some_and(|candidates| candidates.contains(number));
+            Some(*number) != except && (connection.vids.contains(&vid) || silent)
+        })
+    }
+
+    /// Notes since when each VDI has been without a living connection.
+    fn settle(&mut self, now: Instant) {
+        let vids: Vec<Vid> = self.opened.keys().copied().collect();
+        for vid in vids {
+            let live = self.is_live(vid, None);
+            if let Some(opened) = self.opened.get_mut(&vid) {
+                opened.idle_since = if live { None } else { opened.idle_since.or(Some(now)) };
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "opener/tests.rs"]
+mod tests;

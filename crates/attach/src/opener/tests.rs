@@ -1,0 +1,66 @@
+use super::*;
+
+const GRACE: Duration = Duration::from_secs(10);
+
+fn vid(value: u32) -> Vid {
+    Vid::new(value).unwrap()
+}
+
+fn qemu(openers: &Openers, pid: u32, now: Instant) -> Result<u64, Busy> {
+    let data = openers.connect(Face::Legacy, Origin::Process(pid));
+    let control = openers.connect(Face::Legacy, Origin::Process(pid));
+    let opened = openers.open(control, vid(1), Sharing::Exclusive, now);
+    openers.disconnect(control, now);
+    opened.map(|()| data)
+}
+
+#[test]
+fn a_lock_outlives_the_connection_that_took_it() {
+    let (openers, now) = (Openers::default(), Instant::now());
+    qemu(&openers, 7, now).unwrap();
+    let busy = qemu(&openers, 8, now).unwrap_err(); // O1, O3
+    assert_eq!((busy.face, busy.origin), (Face::Legacy, Origin::Process(7)));
+    assert!(openers.take_idle(now + GRACE, GRACE).is_empty());
+}
+
+#[test]
+fn a_dead_client_makes_room_at_once_and_is_given_up_after_the_grace_time() {
+    let (openers, now) = (Openers::default(), Instant::now());
+    let data = qemu(&openers, 7, now).unwrap();
+    openers.touch(data, vid(1), now);
+    openers.disconnect(data, now);
+    assert!(openers.take_idle(now + GRACE / 2, GRACE).is_empty());
+    assert_eq!(openers.take_idle(now + GRACE, GRACE), [vid(1)]); // O2
+    qemu(&openers, 8, now).unwrap();
+    assert!(openers.holder(vid(1)).is_some());
+}
+
+#[test]
+fn a_silent_connection_that_turns_to_another_vdi_no_longer_counts() {
+    let (openers, now) = (Openers::default(), Instant::now());
+    let data = qemu(&openers, 7, now).unwrap();
+    openers.touch(data, vid(2), now);
+    assert_eq!(openers.take_idle(now + GRACE, GRACE), [vid(1)]);
+    assert!(openers.holder(vid(2)).is_some());
+}
+
+#[test]
+fn several_connections_of_one_process_can_share() {
+    let (openers, now) = (Openers::default(), Instant::now());
+    let connections: Vec<u64> =
+        [5, 5, 6].map(|pid| openers.connect(Face::Nbd, Origin::Process(pid))).into();
+    openers.open(connections[0], vid(1), Sharing::SameOrigin, now).unwrap();
+    openers.touch(connections[0], vid(1), now);
+    openers.open(connections[1], vid(1), Sharing::SameOrigin, now).unwrap();
+    assert!(openers.open(connections[2], vid(1), Sharing::SameOrigin, now).is_err());
+}
+
+#[test]
+fn release_frees_at_once() {
+    let (openers, now) = (Openers::default(), Instant::now());
+    let data = qemu(&openers, 7, now).unwrap();
+    openers.touch(data, vid(1), now);
+    assert!(openers.release(vid(1)));
+    assert!(!openers.release(vid(1)));
+    qemu(&openers, 8, now).unwrap();
+}

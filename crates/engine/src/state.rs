@@ -1,0 +1,344 @@
+//! The cluster state: one deterministic machine, fed by the coordination log.
+//!
+//! Way: `sheep` decodes each log entry and calls [`ClusterState::apply`]; shards get the new
+//!      state behind an `Arc`. The parts are `Arc`s too, so an entry copies only what it changes.
+//! Holds:
+//!   LOG-ORDER   the state is a function of a prefix of the log, nothing else;
+//!   ONE-WRITER  at every index at most one (owner, generation) per vid, generations only rise;
+//!   ACTIVATE    a lost member leaves an in-sync set only through `Act` of its current view;
+//!   STICKY      an in-sync set is never empty.
+//! Not here: who appends what and when (gateway, sheep).
+
+mod catalogue;
+mod group;
+mod member;
+
+use std::sync::Arc;
+
+use sheepdog_proto::command::{Command, Copies};
+use sheepdog_proto::{Generation, Incarnation, LogIndex, NodeId, Oid, PgId, PolicyId, Vid, View};
+
+pub use catalogue::{Attachment, Catalogue, SIZE_OBJECTS_MAX, Vdi};
+pub use group::{Group, Policy, copies_min};
+pub use member::{Member, Members};
+
+/// Object sizes that can be chosen: 2^20 to 2^26 bytes.
+pub const OBJECT_SHIFTS: std::ops::RangeInclusive<u8> = 20..=26;
+/// Numbers of partitions that can be chosen: 2^0 to 2^14.
+pub const PARTITION_BITS_MAX: u8 = 14;
+/// Most copies a class can ask for.
+pub const COPIES_MAX: u8 = 8;
+
+/// What `Format` decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Format {
+    /// Random id of the cluster.
+    pub cluster: u128,
+    /// When, nanoseconds since 1970.
+    pub time_ns: u64,
+    /// 2^this partitions per class.
+    pub partition_bits: u8,
+    /// Default object size.
+    pub object_shift: u8,
+    /// Default class.
+    pub policy: PolicyId,
+}
+
+/// Everything the cluster agrees on.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterState {
+    /// The last entry applied.
+    pub index: LogIndex,
+    /// `None` until the cluster is formatted.
+    pub format: Option<Arc<Format>>,
+    /// Every sheep that ever joined.
+    pub members: Arc<Members>,
+    /// Redundancy classes in use, by their number.
+    pub policies: Arc<Vec<Policy>>,
+    /// VDIs and who writes them.
+    pub catalogue: Arc<Catalogue>,
+    /// The cluster was told to stop; cleared by the next join.
+    pub stopping: bool,
+}
+
+/// What an applied command did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done; nothing to tell.
+    Done,
+    /// The command spoke of a past state and did nothing.
+    Void,
+    /// A member joined.
+    Joined(NodeId, Incarnation),
+    /// A VDI was made.
+    Created(Vid),
+    /// A VDI has a new owner.
+    Attached(Generation),
+}
+
+/// Why a command was refused. Every sheep comes to the same refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The cluster already has a format.
+    AlreadyFormatted,
+    /// The cluster has none yet.
+    NotFormatted,
+    /// A field is out of its range.
+    Invalid(&'static str),
+    /// Fewer zones are up than copies asked for.
+    TooFewZones {
+        /// Zones with a storing sheep that is up.
+        zones: usize,
+        /// Copies asked for.
+        copies: u8,
+    },
+    /// A working VDI has this name.
+    NameTaken(Vid),
+    /// No such VDI.
+    NoVdi,
+    /// The VDI is attached.
+    Locked(Attachment),
+    /// All vids are used.
+    NoVid,
+    /// A VDI cannot become smaller.
+    Shrink,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::AlreadyFormatted => f.write_str("the cluster is already formatted"),
+            Self::NotFormatted => {
+                f.write_str("the cluster is not formatted; run `dog cluster format`")
+            }
+            Self::Invalid(what) => write!(f, "invalid {what}"),
+            Self::TooFewZones { zones, copies } => {
+                write!(f, "{copies} copies need {copies} zones, but only {zones} are up")
+            }
+            Self::NameTaken(_) => f.write_str("a VDI of this name exists"),
+            Self::NoVdi => f.write_str("no such VDI"),
+            Self::Locked(attachment) => {
+                write!(f, "the VDI is in use through node {}", attachment.node)
+            }
+            Self::NoVid => f.write_str("all VDI ids are used"),
+            Self::Shrink => f.write_str("a VDI cannot be made smaller"),
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl ClusterState {
+    /// Applies entry `index`.
+    ///
+    /// # Errors
+    /// [`Refused`]; the state is then as before, but for `index`.
+    ///
+    /// # Panics
+    /// If `index` is not the next one: the order of the log would be broken (LOG-ORDER).
+    pub fn apply(&mut self, index: LogIndex, command: &Command) -> Result<Outcome, Refused> {
+        assert_eq!(index.0, self.index.0 + 1, "log entries are applied in order");
+        self.index = index;
+        match command {
+            Command::Format { cluster, time_ns, partition_bits, object_shift, copies } => {
+                let format = Format {
+                    cluster: *cluster,
+                    time_ns: *time_ns,
+                    partition_bits: *partition_bits,
+                    object_shift: *object_shift,
+                    policy: PolicyId(0),
+                };
+                self.apply_format(format, *copies)
+            }
+            Command::Join { .. } => Ok(self.apply_join(command)),
+            Command::Gone { node, incarnation } => Ok(self.apply_gone(*node, *incarnation)),
+            Command::Act { groups } => Ok(self.apply_act(groups)),
+            Command::Attach { vid, node, incarnation, time_ns } => {
+                self.apply_attach(*vid, *node, *incarnation, *time_ns)
+            }
+            Command::Detach { vid, generation } => {
+                Ok(Arc::make_mut(&mut self.catalogue).detach(*vid, *generation))
+            }
+            Command::CreateVdi { .. } => self.apply_create(command),
+            Command::DeleteVdi { vid } => {
+                Arc::make_mut(&mut self.catalogue).delete(*vid).map(|()| Outcome::Done)
+            }
+            Command::ResizeVdi { vid, size } => {
+                Arc::make_mut(&mut self.catalogue).resize(*vid, *size).map(|()| Outcome::Done)
+            }
+            Command::Shutdown { .. } => {
+                self.stopping = true;
+                Ok(Outcome::Done)
+            }
+        }
+    }
+
+    /// The group that keeps `oid`, if its VDI is known.
+    #[must_use]
+    pub fn group_of(&self, oid: Oid) -> Option<(PgId, &Group)> {
+        let vdi = self.catalogue.get(oid.vid())?;
+        let partition = oid.partition(self.format.as_ref()?.partition_bits);
+        let pg = PgId { policy: vdi.policy, partition };
+        Some((pg, self.group(pg)?))
+    }
+
+    /// One group.
+    #[must_use]
+    pub fn group(&self, pg: PgId) -> Option<&Group> {
+        self.policies.get(usize::from(pg.policy.0))?.groups.get(usize::from(pg.partition.0))
+    }
+
+    /// Members of `group` that are in sync and not lost, with their shard count.
+    pub fn live<'a>(&'a self, group: &'a Group) -> impl Iterator<Item = &'a Member> + 'a {
+        group.in_sync.iter().filter_map(|node| self.members.get(*node)).filter(|m| m.up)
+    }
+
+    fn apply_format(&mut self, format: Format, copies: Copies) -> Result<Outcome, Refused> {
+        if self.format.is_some() {
+            return Err(Refused::AlreadyFormatted);
+        }
+        if format.partition_bits > PARTITION_BITS_MAX {
+            return Err(Refused::Invalid("number of partitions"));
+        }
+        if !OBJECT_SHIFTS.contains(&format.object_shift) {
+            return Err(Refused::Invalid("object size (1 MiB to 64 MiB)"));
+        }
+        let view = View(self.index.0);
+        let policy = Policy::place(copies, &self.members, format.partition_bits, view)?;
+        Arc::make_mut(&mut self.policies).push(policy);
+        self.format = Some(Arc::new(format));
+        Ok(Outcome::Done)
+    }
+
+    fn apply_join(&mut self, command: &Command) -> Outcome {
+        let incarnation = Incarnation(self.index.0);
+        self.stopping = false;
+        let members = Arc::make_mut(&mut self.members);
+        let (node, before) = members.join(command, incarnation);
+        if let Some(before) = before {
+            // A life that never said good-bye: what it owned is free, as by `Gone`.
+            Arc::make_mut(&mut self.catalogue).free_attachments(node, before);
+        }
+        // INCARNATION: a restart is a new view in every group it is still in sync with.
+        self.touch_groups(node);
+        Outcome::Joined(node, incarnation)
+    }
+
+    fn apply_gone(&mut self, node: NodeId, incarnation: Incarnation) -> Outcome {
+        let current = self.members.get(node).is_some_and(|m| m.up && m.incarnation == incarnation);
+        if !current {
+            return Outcome::Void;
+        }
+        Arc::make_mut(&mut self.members).gone(node);
+        Arc::make_mut(&mut self.catalogue).free_attachments(node, incarnation);
+        self.touch_groups(node);
+        Outcome::Done
+    }
+
+    /// Raises the view of every group that has `node` in its in-sync set.
+    fn touch_groups(&mut self, node: NodeId) {
+        let view = View(self.index.0);
+        let holds = |group: &Group| group.in_sync.contains(&node);
+        for policy in Arc::make_mut(&mut self.policies) {
+            if policy.groups.iter().any(holds) {
+                let groups = Arc::make_mut(&mut policy.groups);
+                groups.iter_mut().filter(|g| holds(g)).for_each(|group| group.view = view);
+            }
+        }
+    }
+
+    fn apply_act(&mut self, wanted: &[(PgId, View)]) -> Outcome {
+        let view = View(self.index.0);
+        let members = self.members.clone();
+        let mut outcome = Outcome::Void;
+        for (pg, seen) in wanted {
+            let valid = self
+                .group(*pg)
+                .is_some_and(|g| g.view == *seen && g.has_lost(&members) && g.has_live(&members));
+            if !valid {
+                continue;
+            }
+            let policies = Arc::make_mut(&mut self.policies);
+            let groups = Arc::make_mut(&mut policies[usize::from(pg.policy.0)].groups);
+            let group = &mut groups[usize::from(pg.partition.0)];
+            group.in_sync.retain(|node| members.get(*node).is_some_and(|m| m.up));
+            group.view = view;
+            assert!(!group.in_sync.is_empty(), "STICKY: an in-sync set is never empty");
+            outcome = Outcome::Done;
+        }
+        outcome
+    }
+
+    fn apply_attach(
+        &mut self,
+        vid: Vid,
+        node: NodeId,
+        incarnation: Incarnation,
+        time_ns: u64,
+    ) -> Result<Outcome, Refused> {
+        let current = self.members.get(node).is_some_and(|m| m.up && m.incarnation == incarnation);
+        if !current {
+            return Ok(Outcome::Void);
+        }
+        let owner = Attachment {
+            node,
+            incarnation,
+            generation: Generation(0),
+            index: self.index,
+            since_ns: time_ns,
+        };
+        Arc::make_mut(&mut self.catalogue).attach(vid, owner).map(Outcome::Attached)
+    }
+
+    fn apply_create(&mut self, command: &Command) -> Result<Outcome, Refused> {
+        let Command::CreateVdi { name, size, copies, object_shift, time_ns } = command else {
+            return Ok(Outcome::Void);
+        };
+        let format = self.format.clone().ok_or(Refused::NotFormatted)?;
+        let object_shift = object_shift.unwrap_or(format.object_shift);
+        catalogue::check_new(name, *size, object_shift)?;
+        if let Some(taken) = self.catalogue.find(name) {
+            return Err(Refused::NameTaken(taken.vid));
+        }
+        let policy = match copies {
+            None => format.policy,
+            Some(copies) => self.policy_for(*copies, &format)?,
+        };
+        let vid = self.catalogue.free_vid(name).ok_or(Refused::NoVid)?;
+        let snap_id = self.catalogue.next_snap_id(name);
+        let vdi = Vdi {
+            vid,
+            name: name.clone(),
+            tag: String::new(),
+            size: *size,
+            policy,
+            object_shift,
+            created_ns: *time_ns,
+            snapshot_ns: 0,
+            snap_id,
+            parent: None,
+            deleted: false,
+            generation: Generation(0),
+            attachment: None,
+        };
+        Arc::make_mut(&mut self.catalogue).insert(vdi);
+        Ok(Outcome::Created(vid))
+    }
+
+    fn policy_for(&mut self, copies: Copies, format: &Format) -> Result<PolicyId, Refused> {
+        if let Some(found) = self.policies.iter().position(|p| p.copies == copies) {
+            return Ok(PolicyId(found as u8));
+        }
+        if self.policies.len() > usize::from(u8::MAX) {
+            return Err(Refused::Invalid("number of redundancy classes"));
+        }
+        let view = View(self.index.0);
+        let policy = Policy::place(copies, &self.members, format.partition_bits, view)?;
+        Arc::make_mut(&mut self.policies).push(policy);
+        Ok(PolicyId((self.policies.len() - 1) as u8))
+    }
+}
+
+#[cfg(test)]
+#[path = "state/tests.rs"]
+mod tests;

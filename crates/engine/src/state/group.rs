@@ -1,0 +1,101 @@
+//! Placement groups of one redundancy class: who holds copies, who is in sync, since when.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use sheepdog_proto::command::Copies;
+use sheepdog_proto::{NodeId, Partition, View};
+
+use super::{COPIES_MAX, Members, Refused};
+use crate::placement::{Candidate, Ring};
+
+/// One placement group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Who shall hold a copy, in ring order.
+    pub targets: Vec<NodeId>,
+    /// Who holds every acknowledged write. A member that is not up is "lost".
+    pub in_sync: Vec<NodeId>,
+    /// Log index of the last change.
+    pub view: View,
+}
+
+impl Group {
+    /// An in-sync member is not up, and no `Act` has removed it yet.
+    #[must_use]
+    pub fn has_lost(&self, members: &Members) -> bool {
+        self.in_sync.iter().any(|node| members.get(*node).is_none_or(|m| !m.up))
+    }
+
+    /// At least one in-sync member is up.
+    #[must_use]
+    pub fn has_live(&self, members: &Members) -> bool {
+        self.in_sync.iter().any(|node| members.get(*node).is_some_and(|m| m.up))
+    }
+
+    /// In-sync members that are up.
+    #[must_use]
+    pub fn live_count(&self, members: &Members) -> usize {
+        self.in_sync.iter().filter(|node| members.get(**node).is_some_and(|m| m.up)).count()
+    }
+
+    /// With fewer live in-sync members than this, writes wait.
+    #[must_use]
+    pub fn copies_min(&self) -> usize {
+        copies_min(self.targets.len())
+    }
+}
+
+/// Fewest in-sync copies for which writes go on: 1 of 1, 1 of 2, 2 of 3, then more than half.
+#[must_use]
+pub const fn copies_min(copies: usize) -> usize {
+    match copies {
+        0..=2 => 1,
+        _ => copies / 2 + 1,
+    }
+}
+
+/// One redundancy class with all its groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// What was asked for.
+    pub copies: Copies,
+    /// By partition.
+    pub groups: Arc<Vec<Group>>,
+}
+
+impl Policy {
+    /// Places every group of a new class on the members that are up. All of them are in sync,
+    /// for there is nothing yet.
+    pub(super) fn place(
+        copies: Copies,
+        members: &Members,
+        partition_bits: u8,
+        view: View,
+    ) -> Result<Self, Refused> {
+        let storing = || members.up().filter(|member| member.weight > 0);
+        let zones = storing().map(|member| member.zone).collect::<BTreeSet<_>>().len();
+        let count = match copies {
+            Copies::Auto => zones.min(3),
+            Copies::Exactly(count) => usize::from(count),
+        };
+        if count > usize::from(COPIES_MAX) {
+            return Err(Refused::Invalid("copies (1 to 8)"));
+        }
+        if count == 0 || count > zones {
+            return Err(Refused::TooFewZones { zones, copies: count.max(1) as u8 });
+        }
+        let ring = Ring::new(storing().map(|member| Candidate {
+            node: member.node,
+            seed: (member.uuid >> 64) as u64 ^ member.uuid as u64,
+            zone: member.zone,
+            weight: member.weight,
+        }));
+        let place = |partition: u32| {
+            let targets = ring.targets(Partition(partition as u16), partition_bits, count);
+            Group { in_sync: targets.clone(), targets, view }
+        };
+        let groups = (0..1_u32 << partition_bits).map(place).collect();
+        Ok(Self { copies, groups: Arc::new(groups) })
+    }
+}

@@ -1,0 +1,197 @@
+use super::*;
+use sheepdog_proto::command::Addresses;
+
+struct Log {
+    state: ClusterState,
+}
+
+impl Log {
+    fn herd(count: u16) -> Self {
+        let mut log = Self { state: ClusterState::default() };
+        for node in 0..count {
+            log.join(node);
+        }
+        log
+    }
+
+    fn formatted(count: u16) -> Self {
+        let mut log = Self::herd(count);
+        log.push(format(Copies::Auto)).unwrap();
+        log
+    }
+
+    fn push(&mut self, command: Command) -> Result<Outcome, Refused> {
+        let index = LogIndex(self.state.index.0 + 1);
+        let copied = Command::decode(&command.encode()).unwrap();
+        self.state.apply(index, &copied)
+    }
+
+    fn join(&mut self, node: u16) -> Incarnation {
+        let uuid = u128::from(node) + 100;
+        let command = Command::Join {
+            uuid,
+            zone: u32::from(node),
+            weight: 64,
+            shards: 2,
+            addresses: Addresses::default(),
+        };
+        match self.push(command) {
+            Ok(Outcome::Joined(joined, incarnation)) => {
+                assert_eq!(joined, NodeId(node));
+                incarnation
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn gone(&mut self, node: u16) -> Outcome {
+        let incarnation = self.state.members.get(NodeId(node)).unwrap().incarnation;
+        self.push(Command::Gone { node: NodeId(node), incarnation }).unwrap()
+    }
+
+    fn create(&mut self, name: &str) -> Result<Vid, Refused> {
+        let command = Command::CreateVdi {
+            name: name.into(),
+            size: 1 << 30,
+            copies: None,
+            object_shift: None,
+            time_ns: 1,
+        };
+        self.push(command).map(|outcome| match outcome {
+            Outcome::Created(vid) => vid,
+            other => panic!("{other:?}"),
+        })
+    }
+
+    fn attach(&mut self, vid: Vid, node: u16) -> Result<Outcome, Refused> {
+        let incarnation = self.state.members.get(NodeId(node)).unwrap().incarnation;
+        self.push(Command::Attach { vid, node: NodeId(node), incarnation, time_ns: 5 })
+    }
+
+    fn first_group(&self) -> (PgId, &Group) {
+        let pg = PgId { policy: PolicyId(0), partition: sheepdog_proto::Partition(0) };
+        (pg, self.state.group(pg).unwrap())
+    }
+}
+
+fn format(copies: Copies) -> Command {
+    Command::Format { cluster: 9, time_ns: 1, partition_bits: 4, object_shift: 22, copies }
+}
+
+#[test]
+fn format_places_as_many_copies_as_zones_up_to_three() {
+    for (sheep, copies) in [(1, 1), (2, 2), (3, 3), (5, 3)] {
+        let log = Log::formatted(sheep);
+        assert_eq!(log.first_group().1.targets.len(), copies, "{sheep} sheep");
+    }
+    let few = Log::herd(2).push(format(Copies::Exactly(3)));
+    assert_eq!(few, Err(Refused::TooFewZones { zones: 2, copies: 3 }));
+    assert_eq!(Log::formatted(3).push(format(Copies::Auto)), Err(Refused::AlreadyFormatted));
+}
+
+#[test]
+fn a_member_that_returns_before_act_is_still_in_sync() {
+    let mut log = Log::formatted(3);
+    let before = log.first_group().1.view;
+    log.gone(1);
+    assert!(log.first_group().1.has_lost(&log.state.members));
+    assert!(log.first_group().1.view > before);
+    let lost = log.first_group().1.view;
+    log.join(1);
+    assert_eq!(log.first_group().1.in_sync.len(), 3);
+    assert!(!log.first_group().1.has_lost(&log.state.members));
+    assert!(log.first_group().1.view > lost, "INCARNATION: a restart is a new view");
+}
+
+#[test]
+fn act_removes_the_lost_member_once_and_for_all() {
+    let mut log = Log::formatted(3);
+    let (pg, stale) = (log.first_group().0, log.first_group().1.view);
+    log.gone(1);
+    let view = log.first_group().1.view;
+    assert_eq!(log.push(Command::Act { groups: vec![(pg, stale)] }), Ok(Outcome::Void));
+    assert_eq!(log.push(Command::Act { groups: vec![(pg, view)] }), Ok(Outcome::Done));
+    assert_eq!(log.first_group().1.in_sync.len(), 2); // ACTIVATE
+    log.join(1);
+    assert!(!log.first_group().1.in_sync.contains(&NodeId(1)));
+    assert_eq!(log.first_group().1.targets.len(), 3);
+}
+
+#[test]
+fn the_last_members_stay_in_sync_though_all_are_gone() {
+    let mut log = Log::formatted(3);
+    let pg = log.first_group().0;
+    for node in 0..3 {
+        log.gone(node);
+    }
+    let view = log.first_group().1.view;
+    assert_eq!(log.push(Command::Act { groups: vec![(pg, view)] }), Ok(Outcome::Void));
+    assert_eq!(log.first_group().1.in_sync.len(), 3); // STICKY
+}
+
+#[test]
+fn one_owner_at_a_time_and_generations_only_rise() {
+    let mut log = Log::formatted(3);
+    let vid = log.create("vm0").unwrap();
+    assert_eq!(log.attach(vid, 0), Ok(Outcome::Attached(Generation(1))));
+    assert!(matches!(log.attach(vid, 1), Err(Refused::Locked(a)) if a.node == NodeId(0)));
+    let old = Command::Detach { vid, generation: Generation(7) };
+    assert_eq!(log.push(old), Ok(Outcome::Void));
+    log.gone(0);
+    assert_eq!(log.attach(vid, 1), Ok(Outcome::Attached(Generation(2))));
+    log.push(Command::Detach { vid, generation: Generation(2) }).unwrap();
+    assert_eq!(log.attach(vid, 2), Ok(Outcome::Attached(Generation(3))));
+}
+
+#[test]
+fn a_restarted_owner_finds_its_vdi_free_under_a_new_generation() {
+    let mut log = Log::formatted(3);
+    let vid = log.create("vm0").unwrap();
+    log.attach(vid, 0).unwrap();
+    log.join(0);
+    assert_eq!(log.attach(vid, 0), Ok(Outcome::Attached(Generation(2))));
+}
+
+#[test]
+fn a_dead_life_can_do_nothing_more() {
+    let mut log = Log::formatted(3);
+    let vid = log.create("vm0").unwrap();
+    let old = log.state.members.get(NodeId(0)).unwrap().incarnation;
+    log.join(0);
+    let attach = Command::Attach { vid, node: NodeId(0), incarnation: old, time_ns: 0 };
+    assert_eq!(log.push(attach), Ok(Outcome::Void));
+    assert_eq!(log.push(Command::Gone { node: NodeId(0), incarnation: old }), Ok(Outcome::Void));
+    assert!(log.state.members.get(NodeId(0)).unwrap().up);
+}
+
+#[test]
+fn vids_follow_the_name_hash_and_are_never_reused() {
+    let mut log = Log::formatted(1);
+    let first = log.create("t1").unwrap();
+    assert_eq!(first.get(), 0x6a_5e16);
+    assert_eq!(log.create("t1"), Err(Refused::NameTaken(first)));
+    log.push(Command::DeleteVdi { vid: first }).unwrap();
+    assert!(log.state.catalogue.find("t1").is_none() && log.state.catalogue.get(first).is_none());
+    assert_eq!(log.create("t1").unwrap(), first.next()); // K2
+}
+
+#[test]
+fn an_attached_vdi_cannot_be_deleted() {
+    let mut log = Log::formatted(1);
+    let vid = log.create("vm0").unwrap();
+    log.attach(vid, 0).unwrap();
+    assert!(matches!(log.push(Command::DeleteVdi { vid }), Err(Refused::Locked(_))));
+}
+
+#[test]
+fn sizes_and_names_out_of_range_are_refused() {
+    let mut log = Log::formatted(1);
+    assert!(matches!(log.create(""), Err(Refused::Invalid(_))));
+    assert!(matches!(log.create(&"n".repeat(256)), Err(Refused::Invalid(_))));
+    let vid = log.create("vm0").unwrap();
+    assert_eq!(log.push(Command::ResizeVdi { vid, size: 1 }), Err(Refused::Shrink));
+    let big = Command::ResizeVdi { vid, size: (1 << 42) + 1 };
+    assert!(matches!(log.push(big), Err(Refused::Invalid(_))));
+    log.push(Command::ResizeVdi { vid, size: 1 << 42 }).unwrap();
+    assert_eq!(log.state.catalogue.get(vid).unwrap().object_count(), 1 << 20);
+}
