@@ -7,7 +7,9 @@
 //!      [`replica`] decides what a member does with them.
 //! Not here: bytes on disks (store), sockets (sheep, attach), the log itself (cluster).
 
+pub mod gateway;
 pub mod placement;
+pub mod replica;
 
 pub mod state;
 pub mod volume;

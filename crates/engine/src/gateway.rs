@@ -1,0 +1,326 @@
+//! The gateway: everything a shard does for the VDIs it has attached.
+//!
+//! Way: a face's operation enters by [`Gateway::submit`], is cut into pieces of one object each
+//!      (`piece`), takes its block range (`lock`), and becomes one flight to the whole write set
+//!      (`flight`) or one read from an in-sync member (`read`). `barrier` and `reconcile` run
+//!      before the first operation. What must happen outside leaves as [`Action`]s.
+//! Holds:
+//!   ALL-ACK          an operation is answered when every member of the write set of the current
+//!                    view has it durably; answers given under an earlier view do not count;
+//!   READ-INSYNC      reads go to in-sync members that answered the barrier and are reconciled;
+//!   READ-AFTER-ACK   a range with an unanswered write is not read;
+//!   RECONCILE-FIRST  nothing is served before older generations' operations are settled;
+//!   MAP-WITH-DATA    a first write is answered when data and map entry are both durable.
+//! Not here: time, sockets, the log (sheep); what a member does with a request (replica).
+
+mod attachment;
+mod barrier;
+mod flight;
+mod lock;
+mod map;
+mod piece;
+mod read;
+mod reconcile;
+mod sequence;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sheepdog_proto::command::Command;
+use sheepdog_proto::peer::{Reply, Request, RequestBody};
+use sheepdog_proto::{Generation, Incarnation, NodeId, PgId, Stamp, Vid, View};
+
+use crate::state::{Attachment as Owner, ClusterState, Group};
+use crate::volume::{Answer, Operation, Refusal};
+use attachment::Attachment;
+
+/// One shard of one sheep: where a message goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The sheep.
+    pub node: NodeId,
+    /// Its shard.
+    pub shard: u16,
+}
+
+/// What the gateway wants done.
+#[derive(Debug)]
+pub enum Action {
+    /// Send to a member (this sheep included). Lost messages are sent again after
+    /// [`Gateway::handle_reconnect`].
+    Send(Place, Request),
+    /// Append to the log; retry until it is in.
+    Propose(Command),
+    /// An operation has ended; the number is the one given to `submit`.
+    Answer(u64, Result<Answer, Refusal>),
+    /// The attachment serves operations.
+    Live(Vid),
+    /// Everything submitted has ended; the attachment may be given up.
+    Drained(Vid, Generation),
+    /// Another owner or no VDI: the attachment ended, its operations were answered `Fenced`.
+    Lost(Vid),
+}
+
+/// How often an operation had to wait, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waits {
+    /// For an overlapping operation.
+    pub overlap: u64,
+    /// For barrier and reconcile.
+    pub attach: u64,
+    /// For the log to say that a lost member is out (`Act`).
+    pub activate: u64,
+    /// For more copies: fewer in sync than the minimum.
+    pub copies_min: u64,
+    /// For any in-sync member to come back.
+    pub no_member: u64,
+    /// For room on a replica's disk.
+    pub no_space: u64,
+}
+
+/// Identity of this sheep's current life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Me {
+    /// Number.
+    pub node: NodeId,
+    /// Life.
+    pub incarnation: Incarnation,
+}
+
+/// What an outstanding request was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Flight(u64),
+    Read(u64),
+    Barrier,
+    Compare(sheepdog_proto::Oid),
+    Settle,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Outstanding {
+    vid: Vid,
+    place: Place,
+    purpose: Purpose,
+}
+
+/// What all attachments share.
+#[derive(Debug)]
+struct Context {
+    me: Me,
+    state: Arc<ClusterState>,
+    actions: Vec<Action>,
+    next_id: u64,
+    outstanding: BTreeMap<u64, Outstanding>,
+    acts_wanted: BTreeMap<PgId, View>,
+    acts_proposed: BTreeMap<PgId, View>,
+    waits: Waits,
+}
+
+/// The attachments of one shard.
+#[derive(Debug)]
+pub struct Gateway {
+    context: Context,
+    attachments: BTreeMap<Vid, Attachment>,
+}
+
+impl Gateway {
+    /// Nothing attached yet.
+    #[must_use]
+    pub const fn new(me: Me, state: Arc<ClusterState>) -> Self {
+        let context = Context {
+            me,
+            state,
+            actions: Vec::new(),
+            next_id: 0,
+            outstanding: BTreeMap::new(),
+            acts_wanted: BTreeMap::new(),
+            acts_proposed: BTreeMap::new(),
+            waits: Waits {
+                overlap: 0,
+                attach: 0,
+                activate: 0,
+                copies_min: 0,
+                no_member: 0,
+                no_space: 0,
+            },
+        };
+        Self { context, attachments: BTreeMap::new() }
+    }
+
+    /// What shall happen now, in order.
+    #[must_use]
+    pub fn take_actions(&mut self) -> Vec<Action> {
+        self.context.propose_acts();
+        std::mem::take(&mut self.context.actions)
+    }
+
+    /// How often operations waited, since the start.
+    #[must_use]
+    pub const fn waits(&self) -> Waits {
+        self.context.waits
+    }
+
+    /// VDIs attached here, with the number of operations not yet answered.
+    pub fn attached(&self) -> impl Iterator<Item = (Vid, usize)> {
+        self.attachments.iter().map(|(vid, attachment)| (*vid, attachment.pending()))
+    }
+
+    /// True once operations on `vid` are served.
+    #[must_use]
+    pub fn is_live(&self, vid: Vid) -> bool {
+        self.attachments.get(&vid).is_some_and(Attachment::is_live)
+    }
+
+    /// The log has granted `vid` to this sheep. Ends with [`Action::Live`].
+    pub fn handle_granted(&mut self, vid: Vid, owner: &Owner) {
+        let Some(vdi) = self.context.state.catalogue.get(vid) else { return };
+        if self.attachments.get(&vid).is_some_and(|a| a.generation() >= owner.generation) {
+            return;
+        }
+        let attachment = Attachment::new(vid, owner, vdi.object_shift);
+        if let Some(mut old) = self.attachments.insert(vid, attachment) {
+            old.abandon(&mut self.context);
+        }
+        self.with(vid, Attachment::ask_barriers);
+    }
+
+    /// Starts an operation; `token` names it in the answer.
+    pub fn submit(&mut self, vid: Vid, operation: Operation, token: u64) {
+        if !self.attachments.contains_key(&vid) {
+            self.context.answer(token, Err(Refusal::Fenced));
+            return;
+        }
+        self.with(vid, |attachment, context| attachment.submit(context, operation, token));
+    }
+
+    /// No more operations will come; ends with [`Action::Drained`] or [`Action::Lost`].
+    pub fn drain(&mut self, vid: Vid) {
+        self.with(vid, |attachment, context| attachment.drain(context));
+    }
+
+    /// Forgets a drained attachment, once the log has it detached.
+    pub fn forget(&mut self, vid: Vid, generation: Generation) {
+        if self.attachments.get(&vid).is_some_and(|a| a.generation() == generation)
+            && let Some(mut attachment) = self.attachments.remove(&vid)
+        {
+            attachment.abandon(&mut self.context);
+        }
+    }
+
+    /// The log has grown.
+    pub fn handle_state(&mut self, state: Arc<ClusterState>) {
+        self.context.state = state;
+        let vids: Vec<Vid> = self.attachments.keys().copied().collect();
+        for vid in vids {
+            if self.is_still_ours(vid) {
+                self.with(vid, |attachment, context| attachment.handle_state(context));
+            } else if let Some(mut attachment) = self.attachments.remove(&vid) {
+                attachment.abandon(&mut self.context);
+                self.context.actions.push(Action::Lost(vid));
+            }
+        }
+    }
+
+    /// A member has answered.
+    pub fn handle_reply(&mut self, place: Place, reply: Reply) {
+        // Unknown: answered twice, or sent under a view that has passed.
+        let Some(known) = self.context.outstanding.get(&reply.id).copied() else { return };
+        if known.place != place {
+            return;
+        }
+        self.context.outstanding.remove(&reply.id);
+        self.with(known.vid, |attachment, context| match known.purpose {
+            Purpose::Flight(id) => attachment.handle_flight_reply(context, id, place, &reply),
+            Purpose::Read(id) => attachment.handle_read_reply(context, id, place, reply),
+            Purpose::Barrier => attachment.handle_barrier_reply(context, place, reply),
+            Purpose::Compare(oid) => attachment.handle_compare_reply(context, oid, place, reply),
+            Purpose::Settle => {}
+        });
+    }
+
+    /// The connection to a place was made anew: what was not answered may be lost.
+    pub fn handle_reconnect(&mut self, place: Place) {
+        let vids: Vec<Vid> = self.attachments.keys().copied().collect();
+        for vid in vids {
+            self.with(vid, |attachment, context| attachment.resend_to(context, place));
+        }
+    }
+
+    /// Called about ten times a second: tells idle watermarks, retries what a full disk refused.
+    pub fn tick(&mut self) {
+        let vids: Vec<Vid> = self.attachments.keys().copied().collect();
+        for vid in vids {
+            self.with(vid, |attachment, context| attachment.tick(context));
+        }
+    }
+
+    fn is_still_ours(&self, vid: Vid) -> bool {
+        let Some(attachment) = self.attachments.get(&vid) else { return false };
+        let vdi = self.context.state.catalogue.get(vid);
+        vdi.and_then(|vdi| vdi.attachment.as_ref()).is_some_and(|owner| {
+            owner.node == self.context.me.node && owner.generation == attachment.generation()
+        })
+    }
+
+    /// Runs one step of an attachment, then everything that the step made possible.
+    fn with(&mut self, vid: Vid, step: impl FnOnce(&mut Attachment, &mut Context)) {
+        if let Some(attachment) = self.attachments.get_mut(&vid) {
+            step(attachment, &mut self.context);
+            attachment.pump(&mut self.context);
+        }
+    }
+}
+
+impl Context {
+    fn answer(&mut self, token: u64, result: Result<Answer, Refusal>) {
+        self.actions.push(Action::Answer(token, result));
+    }
+
+    /// Sends a request and remembers what it was for.
+    fn send(&mut self, place: Place, purpose: Purpose, mut request: Request) -> u64 {
+        self.next_id += 1;
+        request.id = self.next_id;
+        let outstanding = Outstanding { vid: request.vid, place, purpose };
+        self.outstanding.insert(request.id, outstanding);
+        self.actions.push(Action::Send(place, request));
+        self.next_id
+    }
+
+    fn want_act(&mut self, pg: PgId, view: View) {
+        if self.acts_proposed.get(&pg) != Some(&view) {
+            self.acts_wanted.insert(pg, view);
+        }
+    }
+
+    fn propose_acts(&mut self) {
+        let wanted = std::mem::take(&mut self.acts_wanted);
+        if wanted.is_empty() {
+            return;
+        }
+        self.acts_proposed.extend(&wanted);
+        let groups = wanted.into_iter().collect();
+        self.actions.push(Action::Propose(Command::Act { groups }));
+    }
+
+    /// Live in-sync members of a group: the write set of its view.
+    fn write_set(&self, pg: PgId, group: &Group) -> Vec<Place> {
+        let place =
+            |member: &crate::state::Member| Place { node: member.node, shard: member.shard_of(pg) };
+        self.state.live(group).map(place).collect()
+    }
+}
+
+/// A request of an attachment, its id still to be given by [`Context::send`].
+const fn request(
+    vid: Vid,
+    generation: Generation,
+    view: View,
+    stable: Stamp,
+    body: RequestBody,
+) -> Request {
+    Request { id: 0, vid, generation, view, stable, body }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,271 @@
+//! Flights: one mutation of one object on its way to the whole write set.
+//!
+//! Holds:
+//!   ALL-ACK  a flight lands when every member of the write set of the group's *current* view has
+//!            acknowledged it under that view; when the view changes it starts again, with the
+//!            same stamp, to all members of the new one;
+//!   F1       a flight never gives up: it waits for members, for the log, for room.
+
+use std::collections::BTreeMap;
+
+use sheepdog_proto::peer::{PeerError, Reply, ReplyBody, RequestBody};
+use sheepdog_proto::{BLOCK_BYTES, Oid, Payload, Stamp, View, block_checksum};
+
+use super::attachment::Attachment;
+use super::{Context, Place, Purpose, request};
+
+/// What happens when a flight has landed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    /// A piece of a client's operation goes on.
+    Piece(u64),
+    /// A page of the map is durable.
+    MapPage(u32),
+    /// A difference between copies is repaired; carries no stamp of its own.
+    Reconcile(Oid),
+}
+
+/// Change of an object, its stamp still to be given.
+#[derive(Clone, Debug)]
+pub(super) enum Mutation {
+    Write { first: u32, data: Payload, checksums: Vec<u32> },
+    Hole { first: u32, count: u32 },
+    Reset,
+}
+
+impl Mutation {
+    /// Whole blocks; their checksums are made here, once (CRC-E2E).
+    pub(super) fn write(oid: Oid, first: u32, data: Payload) -> Self {
+        let (blocks, _) = data.as_chunks::<BLOCK_BYTES>();
+        let sum = |(block, number): (&[u8; BLOCK_BYTES], u32)| block_checksum(oid, number, block);
+        let checksums = blocks.iter().zip(first..).map(sum).collect();
+        Self::Write { first, data, checksums }
+    }
+
+    fn body(&self, oid: Oid, object_shift: u8, stamp: Stamp) -> RequestBody {
+        match self {
+            Self::Write { first, data, checksums } => RequestBody::Write {
+                oid,
+                object_shift,
+                first_block: *first,
+                stamp,
+                checksums: checksums.clone(),
+                data: data.clone(),
+            },
+            Self::Hole { first, count } => {
+                RequestBody::Hole { oid, object_shift, first_block: *first, count: *count, stamp }
+            }
+            Self::Reset => RequestBody::Reset { oid, stamp },
+        }
+    }
+}
+
+/// One mutation under way.
+#[derive(Debug)]
+pub(super) struct Flight {
+    oid: Oid,
+    mutation: Mutation,
+    pub(super) stamp: Stamp,
+    then: Then,
+    /// The view it was sent under; `None` while it waits.
+    view: Option<View>,
+    /// Who has not acknowledged, and under which request.
+    pending: BTreeMap<Place, u64>,
+    /// Who refused it for the moment.
+    refused: Vec<Place>,
+}
+
+impl Attachment {
+    /// Starts a mutation under a fresh stamp.
+    pub(super) fn start_flight(
+        &mut self,
+        context: &mut Context,
+        oid: Oid,
+        mutation: Mutation,
+        then: Then,
+    ) -> Stamp {
+        let stamp = self.sequencer.start();
+        self.launch(context, oid, mutation, stamp, then);
+        stamp
+    }
+
+    /// Starts a mutation under a given stamp (reconcile).
+    pub(super) fn launch(
+        &mut self,
+        context: &mut Context,
+        oid: Oid,
+        mutation: Mutation,
+        stamp: Stamp,
+        then: Then,
+    ) {
+        let id = self.fresh();
+        let (pending, refused) = (BTreeMap::new(), Vec::new());
+        self.flights
+            .insert(id, Flight { oid, mutation, stamp, then, view: None, pending, refused });
+        self.send_flight(context, id);
+    }
+
+    /// Sends a flight to the whole write set, if the group is fit for it.
+    fn send_flight(&mut self, context: &mut Context, id: u64) {
+        let Some(flight) = self.flights.get(&id) else { return };
+        let reconcile = matches!(flight.then, Then::Reconcile(_));
+        let Some((view, places)) = self.writable(context, flight.oid, reconcile) else { return };
+        let shift = self.object_shift(flight.oid);
+        let body = flight.mutation.body(flight.oid, shift, flight.stamp);
+        let stable = self.sequencer.stable();
+        let mut pending = BTreeMap::new();
+        for place in places {
+            self.told.entry(place).or_default();
+            let message = request(self.vid, self.generation, view, stable, body.clone());
+            pending.insert(place, context.send(place, Purpose::Flight(id), message));
+        }
+        if let Some(flight) = self.flights.get_mut(&id) {
+            flight.view = Some(view);
+            flight.pending = pending;
+            flight.refused.clear();
+        }
+    }
+
+    /// Size shift of an object: map objects are 4 MiB whatever the VDI's objects are.
+    fn object_shift(&self, oid: Oid) -> u8 {
+        if oid.kind() == sheepdog_proto::ObjectKind::Map { 22 } else { self.shift }
+    }
+
+    /// View and write set of an object, if writes may go now. Counts why not.
+    pub(super) fn writable(
+        &self,
+        context: &mut Context,
+        oid: Oid,
+        reconcile: bool,
+    ) -> Option<(View, Vec<Place>)> {
+        let state = context.state.clone();
+        let (pg, group) = state.group_of(oid)?;
+        if group.live_count(&state.members) < group.copies_min() {
+            context.waits.copies_min += 1;
+            return None;
+        }
+        if group.has_lost(&state.members) {
+            context.waits.activate += 1;
+            context.want_act(pg, group.view); // ACTIVATE: the log must say first who is out
+            return None;
+        }
+        let places = context.write_set(pg, group);
+        let fit =
+            if reconcile { self.listed(&places) } else { self.settled(context, &places).len() };
+        if fit < places.len() {
+            context.waits.attach += 1;
+            return None;
+        }
+        Some((group.view, places))
+    }
+
+    pub(super) fn handle_flight_reply(
+        &mut self,
+        context: &mut Context,
+        id: u64,
+        place: Place,
+        reply: &Reply,
+    ) {
+        let Some(flight) = self.flights.get_mut(&id) else { return };
+        if flight.pending.get(&place) != Some(&reply.id) {
+            return;
+        }
+        match &reply.result {
+            Ok(ReplyBody::Done) => {
+                flight.pending.remove(&place);
+                if flight.pending.is_empty() {
+                    self.land(context, id);
+                }
+            }
+            Err(PeerError::Full) => {
+                context.waits.no_space += 1;
+                flight.refused.push(place);
+            }
+            // A stale view or generation is answered by the log; the rest is tried again.
+            Ok(_) | Err(_) => flight.refused.push(place),
+        }
+    }
+
+    fn land(&mut self, context: &mut Context, id: u64) {
+        let Some(flight) = self.flights.remove(&id) else { return };
+        match flight.then {
+            Then::Piece(piece) => self.handle_landed(context, piece),
+            Then::MapPage(page) => {
+                self.sequencer.complete(flight.stamp);
+                for piece in self.map.finish_write(page) {
+                    self.handle_map_durable(context, piece);
+                }
+            }
+            Then::Reconcile(oid) => self.handle_repaired(oid),
+        }
+    }
+
+    /// After a state change: a flight whose group has another view starts again (ALL-ACK).
+    pub(super) fn refresh_flights(&mut self, context: &mut Context) {
+        let state = context.state.clone();
+        let stale = |flight: &Flight| {
+            let view = state.group_of(flight.oid).map(|(_, group)| group.view);
+            flight.view != view
+        };
+        let ids: Vec<u64> =
+            self.flights.iter().filter(|(_, flight)| stale(flight)).map(|(id, _)| *id).collect();
+        for id in ids {
+            if let Some(flight) = self.flights.get_mut(&id) {
+                flight.view = None;
+                for (_, sent) in std::mem::take(&mut flight.pending) {
+                    context.outstanding.remove(&sent);
+                }
+            }
+            self.send_flight(context, id);
+        }
+    }
+
+    /// Sends waiting flights whose group has become fit.
+    pub(super) fn send_waiting_flights(&mut self, context: &mut Context) {
+        let waiting: Vec<u64> =
+            self.flights.iter().filter(|(_, f)| f.view.is_none()).map(|(id, _)| *id).collect();
+        for id in waiting {
+            self.send_flight(context, id);
+        }
+    }
+
+    pub(super) fn resend_flights(&mut self, context: &mut Context, place: Place) {
+        let ids: Vec<u64> = self
+            .flights
+            .iter()
+            .filter(|(_, flight)| flight.pending.contains_key(&place))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ids {
+            self.resend_flight(context, id, place);
+        }
+    }
+
+    fn resend_flight(&mut self, context: &mut Context, id: u64, place: Place) {
+        let Some(flight) = self.flights.get(&id) else { return };
+        let (Some(view), Some(sent)) = (flight.view, flight.pending.get(&place)) else { return };
+        context.outstanding.remove(sent);
+        let shift = self.object_shift(flight.oid);
+        let body = flight.mutation.body(flight.oid, shift, flight.stamp);
+        let message = request(self.vid, self.generation, view, self.sequencer.stable(), body);
+        let sent = context.send(place, Purpose::Flight(id), message);
+        if let Some(flight) = self.flights.get_mut(&id) {
+            flight.pending.insert(place, sent);
+        }
+    }
+
+    /// Tries again what a member refused for the moment.
+    pub(super) fn retry_refused(&mut self, context: &mut Context) {
+        let refused: Vec<(u64, Vec<Place>)> = self
+            .flights
+            .iter_mut()
+            .filter(|(_, flight)| !flight.refused.is_empty())
+            .map(|(id, flight)| (*id, std::mem::take(&mut flight.refused)))
+            .collect();
+        for (id, places) in refused {
+            for place in places {
+                self.resend_flight(context, id, place);
+            }
+        }
+    }
+}

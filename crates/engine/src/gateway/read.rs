@@ -1,0 +1,221 @@
+//! Reads: blocks of one object from one in-sync member, the next one if that fails.
+//!
+//! Holds:
+//!   READ-INSYNC  only live in-sync members that are settled are asked;
+//!   CRC-E2E      every block that came over the network is checked here once more;
+//!   R1           while differences of copies are being repaired, no read is under way.
+
+use sheepdog_proto::peer::{BlockMeta, BlockState, PeerError, Reply, ReplyBody, RequestBody};
+use sheepdog_proto::{BLOCK_BYTES, Buffer, NodeId, Oid, Payload, View, block_checksum};
+
+use super::attachment::Attachment;
+use super::{Context, Place, Purpose, request};
+use crate::volume::Refusal;
+
+/// What happens with the blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReadThen {
+    /// A piece of a client's operation goes on.
+    Piece(u64),
+    /// Pages of the map, from this one.
+    LoadMap { first: u32 },
+}
+
+/// One read under way.
+#[derive(Debug)]
+pub(super) struct ReadFlight {
+    oid: Oid,
+    first: u32,
+    count: u32,
+    then: ReadThen,
+    /// Members that had no good copy.
+    tried: Vec<NodeId>,
+    /// Where it was sent, under which view and request; `None` while it waits.
+    sent: Option<(Place, View, u64)>,
+}
+
+impl Attachment {
+    pub(super) fn start_read(
+        &mut self,
+        context: &mut Context,
+        oid: Oid,
+        first: u32,
+        count: u32,
+        then: ReadThen,
+    ) {
+        let id = self.fresh();
+        let tried = Vec::new();
+        self.reads.insert(id, ReadFlight { oid, first, count, then, tried, sent: None });
+        self.send_read(context, id);
+    }
+
+    fn send_read(&mut self, context: &mut Context, id: u64) {
+        let Some(read) = self.reads.get(&id) else { return };
+        if self.reconcile.gates_reads() {
+            return; // R1
+        }
+        let state = context.state.clone();
+        let Some((pg, group)) = state.group_of(read.oid) else { return };
+        let places = context.write_set(pg, group);
+        let fit = self.settled(context, &places);
+        let spread = read.oid.get().wrapping_add(u64::from(read.first / 256));
+        let choice = choose(&fit, &read.tried, context.me.node, spread);
+        let Some(place) = choice else {
+            let exhausted = !read.tried.is_empty() && fit.len() == places.len();
+            if exhausted && !group.has_lost(&state.members) {
+                self.fail_read(context, id);
+            } else {
+                context.waits.no_member += 1;
+            }
+            return;
+        };
+        let body = RequestBody::Read { oid: read.oid, first_block: read.first, count: read.count };
+        let stable = self.sequencer.stable();
+        let message = request(self.vid, self.generation, group.view, stable, body);
+        let sent = context.send(place, Purpose::Read(id), message);
+        if let Some(read) = self.reads.get_mut(&id) {
+            read.sent = Some((place, group.view, sent));
+        }
+    }
+
+    pub(super) fn handle_read_reply(
+        &mut self,
+        context: &mut Context,
+        id: u64,
+        place: Place,
+        reply: Reply,
+    ) {
+        let Some(read) = self.reads.get_mut(&id) else { return };
+        if !matches!(read.sent, Some((_, _, sent)) if sent == reply.id) {
+            return;
+        }
+        read.sent = None;
+        let local = place.node == context.me.node;
+        match reply.result {
+            Ok(ReplyBody::Blocks { blocks, data }) if blocks.len() == read.count as usize => {
+                if local || verified(read.oid, read.first, &blocks, &data) {
+                    self.finish_read(context, id, &blocks, data);
+                    return;
+                }
+                read.tried.push(place.node);
+            }
+            // The log will tell; the read goes on after the next state change.
+            Err(PeerError::StaleView(_) | PeerError::StaleGeneration | PeerError::NotInSync) => {
+                return;
+            }
+            Ok(_) | Err(_) => read.tried.push(place.node),
+        }
+        self.send_read(context, id);
+    }
+
+    fn finish_read(&mut self, context: &mut Context, id: u64, blocks: &[BlockMeta], data: Payload) {
+        let Some(read) = self.reads.remove(&id) else { return };
+        let bytes = spread_out(blocks, data);
+        match read.then {
+            ReadThen::Piece(piece) => self.handle_piece_read(context, piece, bytes),
+            ReadThen::LoadMap { first } => self.handle_map_loaded(first, &bytes),
+        }
+    }
+
+    fn fail_read(&mut self, context: &mut Context, id: u64) {
+        let Some(read) = self.reads.get_mut(&id) else { return };
+        match read.then {
+            ReadThen::Piece(piece) => {
+                let what = format!(
+                    "no copy of object {} blocks {}..{} has a right checksum",
+                    read.oid,
+                    read.first,
+                    read.first + read.count
+                );
+                self.reads.remove(&id);
+                self.fail_piece(context, piece, Refusal::Io(what));
+            }
+            // Without its map a VDI cannot be served: it waits, and asks all members again.
+            ReadThen::LoadMap { .. } => read.tried.clear(),
+        }
+    }
+
+    /// After a state change: reads whose member or view has passed are sent elsewhere.
+    pub(super) fn refresh_reads(&mut self, context: &mut Context) {
+        let state = context.state.clone();
+        for read in self.reads.values_mut() {
+            let view = state.group_of(read.oid).map(|(_, group)| group.view);
+            if let Some((_, under, sent)) = read.sent
+                && Some(under) != view
+            {
+                context.outstanding.remove(&sent);
+                read.sent = None;
+            }
+        }
+        self.send_waiting_reads(context);
+    }
+
+    pub(super) fn send_waiting_reads(&mut self, context: &mut Context) {
+        let waiting: Vec<u64> =
+            self.reads.iter().filter(|(_, read)| read.sent.is_none()).map(|(id, _)| *id).collect();
+        for id in waiting {
+            self.send_read(context, id);
+        }
+    }
+
+    pub(super) fn resend_reads(&mut self, context: &mut Context, place: Place) {
+        for read in self.reads.values_mut() {
+            if let Some((to, _, sent)) = read.sent
+                && to == place
+            {
+                context.outstanding.remove(&sent);
+                read.sent = None;
+            }
+        }
+        self.send_waiting_reads(context);
+    }
+
+    /// Differences of copies were found while serving: reads under way are asked again later (R1).
+    pub(super) fn gate_reads_for_reconcile(&mut self, context: &mut Context) {
+        if !self.reconcile.gates_reads() {
+            return;
+        }
+        for read in self.reads.values_mut() {
+            if let Some((_, _, sent)) = read.sent.take() {
+                context.outstanding.remove(&sent);
+            }
+        }
+    }
+}
+
+/// This sheep's own copy if it is fit, else one of the others, spread by object and range.
+fn choose(
+    fit: &std::collections::BTreeSet<Place>,
+    tried: &[NodeId],
+    me: NodeId,
+    spread: u64,
+) -> Option<Place> {
+    let untried = || fit.iter().filter(|place| !tried.contains(&place.node));
+    let count = untried().count() as u64;
+    untried()
+        .find(|place| place.node == me)
+        .or_else(|| untried().nth(spread.checked_rem(count)? as usize))
+        .copied()
+}
+
+/// Every block's bytes match their checksum.
+pub(super) fn verified(oid: Oid, first: u32, blocks: &[BlockMeta], data: &[u8]) -> bool {
+    let (bytes, _) = data.as_chunks::<BLOCK_BYTES>();
+    let present = blocks.iter().zip(first..).filter(|(block, _)| block.state == BlockState::Data);
+    let mut pairs = present.zip(bytes);
+    pairs.all(|((block, number), bytes)| block_checksum(oid, number, bytes) == block.checksum)
+}
+
+/// All blocks in a row, those without bytes as zeros.
+fn spread_out(blocks: &[BlockMeta], data: Payload) -> Payload {
+    if data.len() == blocks.len() * BLOCK_BYTES {
+        return data;
+    }
+    let mut buffer = Buffer::zeroed(blocks.len() * BLOCK_BYTES);
+    let present = blocks.iter().enumerate().filter(|(_, block)| block.state == BlockState::Data);
+    let (bytes, _) = data.as_chunks::<BLOCK_BYTES>();
+    for ((position, _), bytes) in present.zip(bytes) {
+        buffer[position * BLOCK_BYTES..][..BLOCK_BYTES].copy_from_slice(bytes);
+    }
+    buffer.share()
+}

@@ -1,0 +1,449 @@
+//! Typed requests and replies, and their metadata bytes.
+
+use super::header::{BLOCKS_MAX, Header, LIST_MAX};
+use crate::block::checksum;
+use crate::wire::{Reader, WireError, Writer};
+use crate::{BLOCK_BYTES, Generation, Oid, Payload, Stamp, Vid, View};
+
+const WRITE: u8 = 1;
+const HOLE: u8 = 2;
+const RESET: u8 = 3;
+const READ: u8 = 4;
+const BARRIER: u8 = 5;
+const SETTLE: u8 = 6;
+const WATERMARK: u8 = 7;
+const REPLY: u8 = 0x80;
+
+/// A request of a gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Echoed in the reply.
+    pub id: u64,
+    /// The VDI.
+    pub vid: Vid,
+    /// Fencing number of the attachment.
+    pub generation: Generation,
+    /// View of the object's group; zero where there is no object.
+    pub view: View,
+    /// Stable watermark of the attachment.
+    pub stable: Stamp,
+    /// What to do.
+    pub body: RequestBody,
+}
+
+/// What a request asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RequestBody {
+    /// Whole blocks; done means durable.
+    Write {
+        /// Object.
+        oid: Oid,
+        /// Its size is 2^this.
+        object_shift: u8,
+        /// First block.
+        first_block: u32,
+        /// Order of the write.
+        stamp: Stamp,
+        /// Checksum of each block, made by the gateway.
+        checksums: Vec<u32>,
+        /// The blocks.
+        data: Payload,
+    },
+    /// Blocks that read as zeros from now on; done means durable.
+    Hole {
+        /// Object.
+        oid: Oid,
+        /// Its size is 2^this.
+        object_shift: u8,
+        /// First block.
+        first_block: u32,
+        /// How many.
+        count: u32,
+        /// Order of the write.
+        stamp: Stamp,
+    },
+    /// Everything older than `stamp` is gone from the object; done means durable.
+    Reset {
+        /// Object.
+        oid: Oid,
+        /// Order of the reset.
+        stamp: Stamp,
+    },
+    /// Blocks with stamps and checksums.
+    Read {
+        /// Object.
+        oid: Oid,
+        /// First block.
+        first_block: u32,
+        /// How many, at most [`BLOCKS_MAX`].
+        count: u32,
+    },
+    /// Answered once the log is applied up to `index` and older operations on the VDI have ended.
+    Barrier {
+        /// The log entry of the attachment.
+        index: u64,
+    },
+    /// Operations of older generations on these objects are settled everywhere.
+    Settle {
+        /// The objects.
+        oids: Vec<Oid>,
+    },
+    /// Carries the watermark of an idle attachment; not answered.
+    Watermark,
+}
+
+/// State of one block on a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockState {
+    /// Never written, or reset.
+    Absent,
+    /// Written as zeros.
+    Hole,
+    /// Bytes follow.
+    Data,
+}
+
+/// One block of a read reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockMeta {
+    /// Order of its last write.
+    pub stamp: Stamp,
+    /// Of its bytes, if there are any.
+    pub checksum: u32,
+    /// Whether there are any.
+    pub state: BlockState,
+}
+
+/// Kind of an unstable operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnstableKind {
+    /// `Write` or `Hole` of the blocks.
+    Blocks,
+    /// `Reset` of the object.
+    Reset,
+}
+
+/// An operation that may not have reached the whole write set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unstable {
+    /// Object.
+    pub oid: Oid,
+    /// First block.
+    pub first_block: u32,
+    /// Blocks.
+    pub count: u32,
+    /// Its order.
+    pub stamp: Stamp,
+    /// What it was.
+    pub kind: UnstableKind,
+}
+
+/// Why a replica refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerError {
+    /// A newer attachment exists (FENCE).
+    StaleGeneration,
+    /// The group has a newer view, this one (VIEW).
+    StaleView(View),
+    /// The replica is not in sync for this group, by its own state.
+    NotInSync,
+    /// A block's bytes do not match its checksum.
+    Corrupt,
+    /// No room for new blocks.
+    Full,
+    /// The request makes no sense.
+    Invalid,
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// Of the request.
+    pub id: u64,
+    /// How it ended.
+    pub result: Result<ReplyBody, PeerError>,
+}
+
+/// A successful answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplyBody {
+    /// Done; a mutation is durable.
+    Done,
+    /// Blocks: metadata of each, and the bytes of those that have data, in order.
+    Blocks {
+        /// One for each block asked for.
+        blocks: Vec<BlockMeta>,
+        /// 4 KiB for each block in state `Data`.
+        data: Payload,
+    },
+    /// What the replica holds that may not be everywhere.
+    Unstable(Vec<Unstable>),
+}
+
+impl Request {
+    /// Header and metadata to send; the payload, if any, follows them.
+    #[must_use]
+    pub fn emit(&self) -> (Vec<u8>, Option<&Payload>) {
+        let mut header = Header {
+            id: self.id,
+            vid: self.vid.get(),
+            generation: self.generation,
+            view: self.view,
+            stable: self.stable,
+            ..Header::default()
+        };
+        let mut meta = Writer::new();
+        let mut payload = None;
+        match &self.body {
+            RequestBody::Write { oid, object_shift, first_block, stamp, checksums, data } => {
+                header.kind = WRITE;
+                header.oid = oid.get();
+                header.object_shift = *object_shift;
+                (header.first_block, header.count) = (*first_block, checksums.len() as u32);
+                header.stamp = *stamp;
+                checksums.iter().for_each(|sum| {
+                    meta.u32(*sum);
+                });
+                payload = Some(data);
+            }
+            RequestBody::Hole { oid, object_shift, first_block, count, stamp } => {
+                header.kind = HOLE;
+                header.oid = oid.get();
+                header.object_shift = *object_shift;
+                (header.first_block, header.count) = (*first_block, *count);
+                header.stamp = *stamp;
+            }
+            RequestBody::Reset { oid, stamp } => {
+                (header.kind, header.oid, header.stamp) = (RESET, oid.get(), *stamp);
+            }
+            RequestBody::Read { oid, first_block, count } => {
+                (header.kind, header.oid) = (READ, oid.get());
+                (header.first_block, header.count) = (*first_block, *count);
+            }
+            RequestBody::Barrier { index } => (header.kind, header.index) = (BARRIER, *index),
+            RequestBody::Settle { oids } => {
+                (header.kind, header.count) = (SETTLE, oids.len() as u32);
+                oids.iter().for_each(|oid| {
+                    meta.u64(oid.get());
+                });
+            }
+            RequestBody::Watermark => header.kind = WATERMARK,
+        }
+        (emit(header, meta, payload), payload)
+    }
+
+    /// Puts a received request together.
+    ///
+    /// # Errors
+    /// If the parts contradict each other; the connection must be closed.
+    pub fn assemble(header: &Header, meta: &[u8], data: Payload) -> Result<Self, WireError> {
+        check_meta(header, meta)?;
+        let mut r = Reader::new(meta);
+        let first_block = header.first_block;
+        let blocks = || check_blocks(header);
+        let body = match header.kind {
+            WRITE => {
+                blocks()?;
+                let count = header.count as usize;
+                if data.len() != count * BLOCK_BYTES || meta.len() != count * 4 {
+                    return Err(WireError::Invalid("length of a write"));
+                }
+                let checksums = (0..count).map(|_| r.u32()).collect::<Result<_, _>>()?;
+                let (object_shift, stamp) = (header.object_shift, header.stamp);
+                let oid = oid(header.oid)?;
+                RequestBody::Write { oid, object_shift, first_block, stamp, checksums, data }
+            }
+            HOLE => RequestBody::Hole {
+                oid: oid(header.oid)?,
+                object_shift: header.object_shift,
+                first_block,
+                count: header.count,
+                stamp: header.stamp,
+            },
+            RESET => RequestBody::Reset { oid: oid(header.oid)?, stamp: header.stamp },
+            READ => {
+                blocks()?;
+                RequestBody::Read { oid: oid(header.oid)?, first_block, count: header.count }
+            }
+            BARRIER => RequestBody::Barrier { index: header.index },
+            SETTLE => RequestBody::Settle { oids: oids(header.count, &mut r)? },
+            WATERMARK => RequestBody::Watermark,
+            _ => return Err(WireError::Invalid("kind of a peer request")),
+        };
+        let vid = Vid::new(header.vid).ok_or(WireError::Invalid("vid"))?;
+        if matches!(body.oid(), Some(oid) if oid.vid() != vid) {
+            return Err(WireError::Invalid("oid of another VDI"));
+        }
+        Ok(Self {
+            id: header.id,
+            vid,
+            generation: header.generation,
+            view: header.view,
+            stable: header.stable,
+            body,
+        })
+    }
+}
+
+impl RequestBody {
+    /// The object it is about, if it is about one.
+    #[must_use]
+    pub const fn oid(&self) -> Option<Oid> {
+        match self {
+            Self::Write { oid, .. }
+            | Self::Hole { oid, .. }
+            | Self::Reset { oid, .. }
+            | Self::Read { oid, .. } => Some(*oid),
+            Self::Barrier { .. } | Self::Settle { .. } | Self::Watermark => None,
+        }
+    }
+}
+
+impl Reply {
+    /// Header and metadata to send; the payload, if any, follows them.
+    #[must_use]
+    pub fn emit(&self) -> (Vec<u8>, Option<&Payload>) {
+        let mut header = Header { kind: REPLY, id: self.id, ..Header::default() };
+        let mut meta = Writer::new();
+        let mut payload = None;
+        match &self.result {
+            Ok(ReplyBody::Done) => {}
+            Ok(ReplyBody::Blocks { blocks, data }) => {
+                (header.kind, header.count) = (REPLY | READ, blocks.len() as u32);
+                for block in blocks {
+                    let state = block.state as u8;
+                    meta.u64(block.stamp.get()).u32(block.checksum).u8(state).zeros(3);
+                }
+                payload = Some(data);
+            }
+            Ok(ReplyBody::Unstable(list)) => {
+                (header.kind, header.count) = (REPLY | BARRIER, list.len() as u32);
+                for entry in list {
+                    meta.u64(entry.oid.get()).u32(entry.first_block).u32(entry.count);
+                    meta.u64(entry.stamp.get()).u8(entry.kind as u8).zeros(7);
+                }
+            }
+            Err(error) => (header.status, header.index) = status(*error),
+        }
+        (emit(header, meta, payload), payload)
+    }
+
+    /// Puts a received reply together.
+    ///
+    /// # Errors
+    /// If the parts contradict each other; the connection must be closed.
+    pub fn assemble(header: &Header, meta: &[u8], data: Payload) -> Result<Self, WireError> {
+        check_meta(header, meta)?;
+        let mut r = Reader::new(meta);
+        let result = match (header.kind, header.status) {
+            (REPLY, 0) => Ok(ReplyBody::Done),
+            (REPLY, status) => Err(error(status, header.index)?),
+            (kind, 0) if kind == REPLY | READ => {
+                check_blocks(header)?;
+                let blocks =
+                    (0..header.count).map(|_| block(&mut r)).collect::<Result<Vec<_>, _>>()?;
+                let present = blocks.iter().filter(|b| b.state == BlockState::Data).count();
+                if data.len() != present * BLOCK_BYTES {
+                    return Err(WireError::Invalid("length of a read reply"));
+                }
+                Ok(ReplyBody::Blocks { blocks, data })
+            }
+            (kind, 0) if kind == REPLY | BARRIER => {
+                let mut list = Vec::new();
+                for _ in 0..header.count.min(LIST_MAX) {
+                    list.push(unstable(&mut r)?);
+                }
+                Ok(ReplyBody::Unstable(list))
+            }
+            _ => return Err(WireError::Invalid("kind of a peer reply")),
+        };
+        r.end()?;
+        Ok(Self { id: header.id, result })
+    }
+}
+
+fn emit(mut header: Header, meta: Writer, payload: Option<&Payload>) -> Vec<u8> {
+    let meta = meta.finish();
+    header.meta_bytes = meta.len() as u32;
+    header.meta_checksum = checksum(&meta);
+    header.data_bytes = payload.map_or(0, |data| data.len() as u32);
+    let mut bytes = header.emit();
+    bytes.extend(meta);
+    bytes
+}
+
+fn check_meta(header: &Header, meta: &[u8]) -> Result<(), WireError> {
+    if checksum(meta) == header.meta_checksum {
+        Ok(())
+    } else {
+        Err(WireError::Checksum("peer metadata"))
+    }
+}
+
+fn check_blocks(header: &Header) -> Result<(), WireError> {
+    if header.count == 0 || header.count > BLOCKS_MAX {
+        return Err(WireError::Invalid("number of blocks"));
+    }
+    header.first_block.checked_add(header.count).ok_or(WireError::Invalid("first block"))?;
+    Ok(())
+}
+
+fn oid(value: u64) -> Result<Oid, WireError> {
+    Oid::from_wire(value).ok_or(WireError::Invalid("oid"))
+}
+
+fn oids(count: u32, r: &mut Reader<'_>) -> Result<Vec<Oid>, WireError> {
+    let mut oids = Vec::new();
+    for _ in 0..count.min(LIST_MAX) {
+        oids.push(oid(r.u64()?)?);
+    }
+    r.end()?;
+    Ok(oids)
+}
+
+fn block(r: &mut Reader<'_>) -> Result<BlockMeta, WireError> {
+    let (stamp, sum) = (Stamp::from_wire(r.u64()?), r.u32()?);
+    let state = match r.u8()? {
+        0 => BlockState::Absent,
+        1 => BlockState::Hole,
+        2 => BlockState::Data,
+        _ => return Err(WireError::Invalid("state of a block")),
+    };
+    r.zeros(3)?;
+    Ok(BlockMeta { stamp, checksum: sum, state })
+}
+
+fn unstable(r: &mut Reader<'_>) -> Result<Unstable, WireError> {
+    let (object, first_block, count) = (oid(r.u64()?)?, r.u32()?, r.u32()?);
+    let stamp = Stamp::from_wire(r.u64()?);
+    let kind = match r.u8()? {
+        0 => UnstableKind::Blocks,
+        1 => UnstableKind::Reset,
+        _ => return Err(WireError::Invalid("kind of an unstable operation")),
+    };
+    r.zeros(7)?;
+    Ok(Unstable { oid: object, first_block, count, stamp, kind })
+}
+
+const fn status(error: PeerError) -> (u16, u64) {
+    match error {
+        PeerError::StaleGeneration => (1, 0),
+        PeerError::StaleView(view) => (2, view.0),
+        PeerError::NotInSync => (3, 0),
+        PeerError::Corrupt => (4, 0),
+        PeerError::Full => (5, 0),
+        PeerError::Invalid => (6, 0),
+    }
+}
+
+const fn error(status: u16, index: u64) -> Result<PeerError, WireError> {
+    Ok(match status {
+        1 => PeerError::StaleGeneration,
+        2 => PeerError::StaleView(View(index)),
+        3 => PeerError::NotInSync,
+        4 => PeerError::Corrupt,
+        5 => PeerError::Full,
+        6 => PeerError::Invalid,
+        _ => return Err(WireError::Invalid("status of a peer reply")),
+    })
+}

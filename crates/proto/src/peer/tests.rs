@@ -1,0 +1,149 @@
+use super::*;
+use crate::wire::WireError;
+use crate::{
+    BLOCK_BYTES, Buffer, Generation, Incarnation, NodeId, Oid, Payload, Stamp, Vid, View,
+    block_checksum,
+};
+use proptest::prelude::*;
+
+fn oid() -> Oid {
+    Oid::data(Vid::new(0x6a_5e16).unwrap(), 3)
+}
+
+fn requests() -> Vec<Request> {
+    let stamp = Stamp::new(Generation(2), 9);
+    let data = Buffer::copy_of(&[5; 2 * BLOCK_BYTES]).share();
+    let checksums =
+        (0..2).map(|i| block_checksum(oid(), 7 + i, &data[..BLOCK_BYTES])).collect::<Vec<_>>();
+    let bodies = [
+        RequestBody::Write { oid: oid(), object_shift: 22, first_block: 7, stamp, checksums, data },
+        RequestBody::Hole { oid: oid(), object_shift: 22, first_block: 1, count: 1023, stamp },
+        RequestBody::Reset { oid: oid(), stamp },
+        RequestBody::Read { oid: oid(), first_block: 0, count: 4 },
+        RequestBody::Barrier { index: 77 },
+        RequestBody::Settle { oids: vec![oid(), Oid::map(oid().vid(), 0)] },
+        RequestBody::Watermark,
+    ];
+    let request = |(id, body)| Request {
+        id: id as u64,
+        vid: oid().vid(),
+        generation: Generation(2),
+        view: View(5),
+        stable: Stamp::new(Generation(2), 8),
+        body,
+    };
+    bodies.into_iter().enumerate().map(request).collect()
+}
+
+fn replies() -> Vec<Reply> {
+    let stamp = Stamp::new(Generation(1), 4);
+    let meta = |state| BlockMeta { stamp, checksum: 3, state };
+    let blocks = vec![meta(BlockState::Absent), meta(BlockState::Data), meta(BlockState::Hole)];
+    let entry = Unstable { oid: oid(), first_block: 1, count: 2, stamp, kind: UnstableKind::Reset };
+    let results = [
+        Ok(ReplyBody::Done),
+        Ok(ReplyBody::Blocks { blocks, data: Buffer::zeroed(BLOCK_BYTES).share() }),
+        Ok(ReplyBody::Unstable(vec![entry])),
+        Err(PeerError::StaleView(View(9))),
+        Err(PeerError::Full),
+    ];
+    results.into_iter().map(|result| Reply { id: 4, result }).collect()
+}
+
+fn split(bytes: &[u8]) -> (Header, &[u8]) {
+    let (head, meta) = bytes.split_first_chunk::<HEADER_BYTES>().unwrap();
+    (Header::parse(head).unwrap(), meta)
+}
+
+#[test]
+fn every_request_comes_back_from_its_bytes() {
+    for request in requests() {
+        let (bytes, payload) = request.emit();
+        let (header, meta) = split(&bytes);
+        assert_eq!(header.meta_bytes as usize, meta.len());
+        let data = payload.cloned().unwrap_or_else(Payload::empty);
+        assert_eq!(header.data_bytes as usize, data.len());
+        assert_eq!(Request::assemble(&header, meta, data), Ok(request));
+    }
+}
+
+#[test]
+fn every_reply_comes_back_from_its_bytes() {
+    for reply in replies() {
+        let (bytes, payload) = reply.emit();
+        let (header, meta) = split(&bytes);
+        let data = payload.cloned().unwrap_or_else(Payload::empty);
+        assert_eq!(Reply::assemble(&header, meta, data), Ok(reply));
+    }
+}
+
+#[test]
+fn any_flipped_bit_of_header_or_metadata_is_noticed() {
+    for request in requests() {
+        let (bytes, payload) = request.emit();
+        for bit in 0..bytes.len() * 8 {
+            let mut bad = bytes.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let (head, meta) = bad.split_first_chunk::<HEADER_BYTES>().unwrap();
+            let data = payload.cloned().unwrap_or_else(Payload::empty);
+            let result = Header::parse(head).and_then(|h| Request::assemble(&h, meta, data));
+            assert!(result.is_err(), "bit {bit}"); // M2
+        }
+    }
+}
+
+#[test]
+fn absurd_lengths_are_refused_before_anything_is_read() {
+    let header = Header { data_bytes: u32::MAX, ..Header::default() };
+    let bytes: [u8; HEADER_BYTES] = header.emit().try_into().unwrap();
+    assert_eq!(Header::parse(&bytes), Err(WireError::Invalid("data length"))); // M3
+    let header = Header { meta_bytes: u32::MAX, ..Header::default() };
+    let bytes: [u8; HEADER_BYTES] = header.emit().try_into().unwrap();
+    assert_eq!(Header::parse(&bytes), Err(WireError::Invalid("metadata length")));
+}
+
+#[test]
+fn a_hello_comes_back_and_other_versions_are_refused() {
+    let hello = Hello {
+        cluster: 1 << 100,
+        uuid: 7,
+        node: NodeId(3),
+        incarnation: Incarnation(12),
+        versions: (1, 2),
+        features: 0,
+        source_shard: 1,
+        target_shard: 0,
+    };
+    let bytes: [u8; HELLO_BYTES] = hello.emit().try_into().unwrap();
+    assert_eq!(Hello::parse(&bytes), Ok(hello));
+    let newer = Hello { versions: (2, 3), ..hello };
+    let bytes: [u8; HELLO_BYTES] = newer.emit().try_into().unwrap();
+    assert_eq!(Hello::parse(&bytes), Err(WireError::Version(3)));
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_a_message_panic(
+        kind: u8, count in 0_u32..2000, first_block: u32, oid: u64, vid: u32,
+        meta in proptest::collection::vec(any::<u8>(), 0..200), blocks in 0_usize..3,
+    ) {
+        let header = Header {
+            kind, count, first_block, oid, vid,
+            meta_bytes: meta.len() as u32,
+            meta_checksum: crate::block::checksum(&meta),
+            ..Header::default()
+        };
+        let bytes: [u8; HEADER_BYTES] = header.emit().try_into().unwrap();
+        let header = Header::parse(&bytes).unwrap();
+        let data = Buffer::zeroed(blocks * BLOCK_BYTES).share();
+        let _ = Request::assemble(&header, &meta, data.clone());
+        let _ = Reply::assemble(&header, &meta, data);
+    }
+
+    #[test]
+    fn no_bytes_make_a_header_panic(bytes in proptest::collection::vec(any::<u8>(), HEADER_BYTES)) {
+        let bytes: [u8; HEADER_BYTES] = bytes.try_into().unwrap();
+        let _ = Header::parse(&bytes);
+        let _ = Hello::parse(&bytes);
+    }
+}
