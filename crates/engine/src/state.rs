@@ -225,12 +225,13 @@ impl ClusterState {
     }
 
     fn apply_gone(&mut self, node: NodeId, incarnation: Incarnation) -> Outcome {
-        let current = self.members.get(node).is_some_and(|m| m.up && m.incarnation == incarnation);
-        if !current {
+        let any = incarnation == Incarnation(0);
+        let current = |m: &&Member| m.up && (any || m.incarnation == incarnation);
+        let Some(life) = self.members.get(node).filter(current).map(|m| m.incarnation) else {
             return Outcome::Void;
-        }
+        };
         Arc::make_mut(&mut self.members).gone(node);
-        Arc::make_mut(&mut self.catalogue).free_attachments(node, incarnation);
+        Arc::make_mut(&mut self.catalogue).free_attachments(node, life);
         self.touch_groups(node);
         Outcome::Done
     }

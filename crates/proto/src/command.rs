@@ -72,7 +72,8 @@ pub enum Command {
     Gone {
         /// Whose.
         node: NodeId,
-        /// Which life; void if it is not the current one.
+        /// Which life; void if it is not the current one. 0 = whichever is: a will that is made
+        /// before the life has its number.
         incarnation: Incarnation,
     },
     /// Removes lost members from the in-sync sets of these groups, each void if its view changed.

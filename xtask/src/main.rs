@@ -1,0 +1,79 @@
+//! `cargo xtask`: everything this repository does to itself.
+//!
+//! Why: one entry, in Rust, that does the same at home and in CI.
+//! Way: `main` picks a command; [`groups`] runs the whole test, [`setup`] installs what tests
+//!      need, [`tidy`] checks the house style of STYLE.md, [`repository`] finds the files.
+//! Not here: anything a shipped program needs.
+
+mod cargo;
+mod groups;
+mod process;
+mod repository;
+mod setup;
+mod tidy;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use crate::repository::Repository;
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  test [--only GROUP]... [--list]   set up, then run every group of checks and tests
+  ci                                the same as test
+  tidy                              check the house style (STYLE.md)
+  setup [--print]                   install what tests need; --print shows where each tool is
+  fix                               format the code and lower the entries of xtask/ratchet.txt
+  help                              this text
+
+Environment that `test` and `setup` read
+  SHEEPDOG_TEST_CACHE  where built test tools are kept
+                       (default ${XDG_CACHE_HOME:-$HOME/.cache}/sheepdog-test)
+  SHEEPDOG_QEMU52      a folder with qemu-img, qemu-io and qemu-nbd of QEMU 5.2, built with
+                       --enable-sheepdog; when it is set, setup builds none
+
+Environment that `test` sets for the tests
+  SHEEPDOG_QEMU52      as above, always set
+  SHEEPDOG_TEST_CACHE  as above, always set
+  SHEEPDOG_BIN         the folder with the `sheep` and `dog` that were built
+  Everything else is passed on as it is, so sizes are chosen there: SHEEPDOG_SEEDS (how many
+  seeds the simulator runs), PROPTEST_CASES (how many inputs a property test tries).
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match run(&words) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs one command; `false` means that it ran and found something wrong.
+fn run(words: &[&str]) -> Result<bool> {
+    match words {
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(!words.is_empty())
+        }
+        ["test" | "ci", options @ ..] => {
+            groups::run(&Repository::open()?, &groups::Options::parse(options)?)
+        }
+        ["tidy"] => tidy::run(&Repository::open()?),
+        ["setup"] => setup::run(&Repository::open()?).map(|_| true),
+        ["setup", "--print"] => setup::print(&Repository::open()?),
+        ["fix"] => {
+            let repository = Repository::open()?;
+            process::run(cargo::command(&repository).args(["fmt", "--all"]))?;
+            tidy::shrink_ratchet(&repository)?;
+            Ok(true)
+        }
+        _ => bail!("no command `{}`; see `cargo xtask help`", words.join(" ")),
+    }
+}
