@@ -6,6 +6,7 @@
 //!   K3 generations of a vid only rise.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use sheepdog_proto::command::NAME_BYTES_MAX;
 use sheepdog_proto::{Generation, Incarnation, LogIndex, NodeId, PolicyId, Vid};
@@ -76,47 +77,82 @@ impl Vdi {
 }
 
 /// All VDIs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// Kept in buckets that are copied only when they change: every log entry makes a new state, and
+/// a hundred thousand VDIs must not be copied for each.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Catalogue {
-    vdis: BTreeMap<Vid, Vdi>,
-    names: BTreeMap<String, Vid>,
+    /// By the upper bits of the vid, so that walking the buckets walks the vids in order.
+    vdis: Vec<Arc<BTreeMap<Vid, Vdi>>>,
+    /// By the upper bits of the name's hash.
+    names: Vec<Arc<BTreeMap<String, Vid>>>,
+    used: usize,
+}
+
+const BUCKET_BITS: u32 = 8;
+
+const fn bucket(vid: Vid) -> usize {
+    (vid.get() >> (24 - BUCKET_BITS)) as usize
+}
+
+impl Default for Catalogue {
+    fn default() -> Self {
+        let buckets = 1 << BUCKET_BITS;
+        Self {
+            vdis: vec![Arc::default(); buckets],
+            names: vec![Arc::default(); buckets],
+            used: 0,
+        }
+    }
 }
 
 impl Catalogue {
     /// By id, unless deleted.
     #[must_use]
     pub fn get(&self, vid: Vid) -> Option<&Vdi> {
-        self.vdis.get(&vid).filter(|vdi| !vdi.deleted)
+        self.get_used(vid).filter(|vdi| !vdi.deleted)
     }
 
     /// The working VDI of that name.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&Vdi> {
-        self.names.get(name).and_then(|vid| self.get(*vid))
+        let names = &self.names[bucket(Vid::hash_of_name(name.as_bytes()))];
+        names.get(name).and_then(|vid| self.get(*vid))
     }
 
     /// All that are not deleted, by id.
     pub fn iter(&self) -> impl Iterator<Item = &Vdi> {
-        self.vdis.values().filter(|vdi| !vdi.deleted)
+        self.iter_used().filter(|vdi| !vdi.deleted)
     }
 
     /// Every vid ever given, deleted ones too, with its record.
     pub fn iter_used(&self) -> impl Iterator<Item = &Vdi> {
-        self.vdis.values()
+        self.vdis.iter().flat_map(|bucket| bucket.values())
     }
 
     /// A record even if deleted.
     #[must_use]
     pub fn get_used(&self, vid: Vid) -> Option<&Vdi> {
-        self.vdis.get(&vid)
+        self.vdis[bucket(vid)].get(&vid)
+    }
+
+    fn get_mut(&mut self, vid: Vid) -> Result<&mut Vdi, Refused> {
+        if self.get(vid).is_none() {
+            return Err(Refused::NoVdi);
+        }
+        Arc::make_mut(&mut self.vdis[bucket(vid)]).get_mut(&vid).ok_or(Refused::NoVdi)
+    }
+
+    fn names_mut(&mut self, name: &str) -> &mut BTreeMap<String, Vid> {
+        Arc::make_mut(&mut self.names[bucket(Vid::hash_of_name(name.as_bytes()))])
     }
 
     pub(super) fn free_vid(&self, name: &str) -> Option<Vid> {
-        if self.vdis.len() >= Vid::MAX as usize {
+        if self.used >= Vid::MAX as usize {
             return None;
         }
         let mut vid = Vid::hash_of_name(name.as_bytes());
-        while self.vdis.contains_key(&vid) {
+        while self.get_used(vid).is_some() {
             vid = vid.next();
         }
         Some(vid)
@@ -129,24 +165,26 @@ impl Catalogue {
     }
 
     pub(super) fn insert(&mut self, vdi: Vdi) {
-        let taken = self.names.insert(vdi.name.clone(), vdi.vid);
+        let taken = self.names_mut(&vdi.name).insert(vdi.name.clone(), vdi.vid);
         assert!(taken.is_none(), "K1: names of working VDIs are unique");
-        let used = self.vdis.insert(vdi.vid, vdi);
+        let used = Arc::make_mut(&mut self.vdis[bucket(vdi.vid)]).insert(vdi.vid, vdi);
         assert!(used.is_none(), "K2: a vid is given once");
+        self.used += 1;
     }
 
     pub(super) fn delete(&mut self, vid: Vid) -> Result<(), Refused> {
-        let vdi = self.vdis.get_mut(&vid).filter(|vdi| !vdi.deleted).ok_or(Refused::NoVdi)?;
+        let vdi = self.get_mut(vid)?;
         if let Some(attachment) = &vdi.attachment {
             return Err(Refused::Locked(attachment.clone()));
         }
         vdi.deleted = true;
-        self.names.remove(&vdi.name);
+        let name = vdi.name.clone();
+        self.names_mut(&name).remove(&name);
         Ok(())
     }
 
     pub(super) fn resize(&mut self, vid: Vid, size: u64) -> Result<(), Refused> {
-        let vdi = self.vdis.get_mut(&vid).filter(|vdi| !vdi.deleted).ok_or(Refused::NoVdi)?;
+        let vdi = self.get_mut(vid)?;
         if size < vdi.size {
             return Err(Refused::Shrink);
         }
@@ -162,7 +200,7 @@ impl Catalogue {
         vid: Vid,
         mut owner: Attachment,
     ) -> Result<Generation, Refused> {
-        let vdi = self.vdis.get_mut(&vid).filter(|vdi| !vdi.deleted).ok_or(Refused::NoVdi)?;
+        let vdi = self.get_mut(vid)?;
         if let Some(holder) = &vdi.attachment {
             return Err(Refused::Locked(holder.clone()));
         }
@@ -176,7 +214,7 @@ impl Catalogue {
     }
 
     pub(super) fn detach(&mut self, vid: Vid, generation: Generation) -> Outcome {
-        let Some(vdi) = self.vdis.get_mut(&vid) else { return Outcome::Void };
+        let Ok(vdi) = self.get_mut(vid) else { return Outcome::Void };
         if vdi.attachment.as_ref().is_none_or(|owner| owner.generation != generation) {
             return Outcome::Void;
         }
@@ -185,9 +223,12 @@ impl Catalogue {
     }
 
     pub(super) fn free_attachments(&mut self, node: NodeId, incarnation: Incarnation) {
-        for vdi in self.vdis.values_mut() {
-            let owned = |a: &Attachment| a.node == node && a.incarnation == incarnation;
-            if vdi.attachment.as_ref().is_some_and(owned) {
+        let owned = |vdi: &Vdi| {
+            let owner = vdi.attachment.as_ref();
+            owner.is_some_and(|owner| owner.node == node && owner.incarnation == incarnation)
+        };
+        for bucket in self.vdis.iter_mut().filter(|bucket| bucket.values().any(owned)) {
+            for vdi in Arc::make_mut(bucket).values_mut().filter(|vdi| owned(vdi)) {
                 vdi.attachment = None;
             }
         }

@@ -186,7 +186,7 @@ impl Request {
     pub fn emit(&self) -> (Vec<u8>, Option<&Payload>) {
         let mut header = Header {
             id: self.id,
-            vid: self.vid.get(),
+            oid: Oid::map(self.vid, 0).get(),
             generation: self.generation,
             view: self.view,
             stable: self.stable,
@@ -220,7 +220,7 @@ impl Request {
                 (header.kind, header.oid) = (READ, oid.get());
                 (header.first_block, header.count) = (*first_block, *count);
             }
-            RequestBody::Barrier { index } => (header.kind, header.index) = (BARRIER, *index),
+            RequestBody::Barrier { index } => (header.kind, header.view) = (BARRIER, View(*index)),
             RequestBody::Settle { oids } => {
                 (header.kind, header.count) = (SETTLE, oids.len() as u32);
                 oids.iter().for_each(|oid| {
@@ -265,20 +265,17 @@ impl Request {
                 blocks()?;
                 RequestBody::Read { oid: oid(header.oid)?, first_block, count: header.count }
             }
-            BARRIER => RequestBody::Barrier { index: header.index },
+            BARRIER => RequestBody::Barrier { index: header.view.0 },
             SETTLE => RequestBody::Settle { oids: oids(header.count, &mut r)? },
             WATERMARK => RequestBody::Watermark,
             _ => return Err(WireError::Invalid("kind of a peer request")),
         };
-        let vid = Vid::new(header.vid).ok_or(WireError::Invalid("vid"))?;
-        if matches!(body.oid(), Some(oid) if oid.vid() != vid) {
-            return Err(WireError::Invalid("oid of another VDI"));
-        }
+        let view = if header.kind == BARRIER { View(0) } else { header.view };
         Ok(Self {
             id: header.id,
-            vid,
+            vid: oid(header.oid)?.vid(),
             generation: header.generation,
-            view: header.view,
+            view,
             stable: header.stable,
             body,
         })
@@ -323,7 +320,7 @@ impl Reply {
                     meta.u64(entry.stamp.get()).u8(entry.kind as u8).zeros(7);
                 }
             }
-            Err(error) => (header.status, header.index) = status(*error),
+            Err(error) => (header.status, header.view) = status(*error),
         }
         (emit(header, meta, payload), payload)
     }
@@ -337,7 +334,7 @@ impl Reply {
         let mut r = Reader::new(meta);
         let result = match (header.kind, header.status) {
             (REPLY, 0) => Ok(ReplyBody::Done),
-            (REPLY, status) => Err(error(status, header.index)?),
+            (REPLY, status) => Err(error(status, header.view)?),
             (kind, 0) if kind == REPLY | READ => {
                 check_blocks(header)?;
                 let blocks =
@@ -425,21 +422,21 @@ fn unstable(r: &mut Reader<'_>) -> Result<Unstable, WireError> {
     Ok(Unstable { oid: object, first_block, count, stamp, kind })
 }
 
-const fn status(error: PeerError) -> (u16, u64) {
+const fn status(error: PeerError) -> (u16, View) {
     match error {
-        PeerError::StaleGeneration => (1, 0),
-        PeerError::StaleView(view) => (2, view.0),
-        PeerError::NotInSync => (3, 0),
-        PeerError::Corrupt => (4, 0),
-        PeerError::Full => (5, 0),
-        PeerError::Invalid => (6, 0),
+        PeerError::StaleGeneration => (1, View(0)),
+        PeerError::StaleView(view) => (2, view),
+        PeerError::NotInSync => (3, View(0)),
+        PeerError::Corrupt => (4, View(0)),
+        PeerError::Full => (5, View(0)),
+        PeerError::Invalid => (6, View(0)),
     }
 }
 
-const fn error(status: u16, index: u64) -> Result<PeerError, WireError> {
+const fn error(status: u16, view: View) -> Result<PeerError, WireError> {
     Ok(match status {
         1 => PeerError::StaleGeneration,
-        2 => PeerError::StaleView(View(index)),
+        2 => PeerError::StaleView(view),
         3 => PeerError::NotInSync,
         4 => PeerError::Corrupt,
         5 => PeerError::Full,

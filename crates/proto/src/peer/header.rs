@@ -24,9 +24,10 @@ pub struct Header {
     pub status: u16,
     /// Chosen by the sender of the request, echoed in the reply.
     pub id: u64,
-    /// Object, or zero.
+    /// Object; the VDI's first map object where only the VDI matters; zero in replies.
     pub oid: u64,
-    /// View of the object's group that the sender acts under.
+    /// View of the object's group that the sender acts under; the newer view in a refusal; the log
+    /// index that a barrier waits for.
     pub view: View,
     /// Stamp of a mutation.
     pub stamp: Stamp,
@@ -38,12 +39,8 @@ pub struct Header {
     pub first_block: u32,
     /// Blocks, or list entries.
     pub count: u32,
-    /// VDI, or zero.
-    pub vid: u32,
     /// Object size 2^this.
     pub object_shift: u8,
-    /// Log index a barrier waits for, or the view a refusal tells.
-    pub index: u64,
     /// Data bytes that follow the metadata.
     pub data_bytes: u32,
     /// Metadata bytes that follow the header.
@@ -59,10 +56,10 @@ impl Header {
         let mut w = Writer::new();
         w.u32(MAGIC).u8(VERSION).u8(self.kind).u16(self.status).u64(self.id).u64(self.oid);
         w.u64(self.view.0).u64(self.stamp.get()).u64(self.stable.get());
-        w.u32(self.generation.0).u32(self.first_block).u32(self.count).u32(self.vid);
+        w.u32(self.generation.0).u32(self.first_block).u32(self.count);
         // Role of an erasure-coded strip (always 0), then the authentication slot, both reserved.
-        w.u8(self.object_shift).u8(0).zeros(2).zeros(4);
-        w.u64(self.index).u32(self.data_bytes).u32(self.meta_bytes).u32(self.meta_checksum);
+        w.u8(self.object_shift).u8(0).zeros(2).zeros(16);
+        w.u32(self.data_bytes).u32(self.meta_bytes).u32(self.meta_checksum);
         let mut bytes = w.finish();
         debug_assert_eq!(bytes.len(), CRC_OFFSET);
         bytes.extend(checksum(&bytes).to_le_bytes());
@@ -98,10 +95,8 @@ impl Header {
         header.generation = Generation(r.u32()?);
         header.first_block = r.u32()?;
         header.count = r.u32()?;
-        header.vid = r.u32()?;
         header.object_shift = r.u8()?;
-        r.zeros(7)?;
-        header.index = r.u64()?;
+        r.zeros(19)?;
         header.data_bytes = r.u32()?;
         header.meta_bytes = r.u32()?;
         header.meta_checksum = r.u32()?;

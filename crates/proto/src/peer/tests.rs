@@ -28,7 +28,7 @@ fn requests() -> Vec<Request> {
         id: id as u64,
         vid: oid().vid(),
         generation: Generation(2),
-        view: View(5),
+        view: if matches!(body, RequestBody::Barrier { .. }) { View(0) } else { View(5) },
         stable: Stamp::new(Generation(2), 8),
         body,
     };
@@ -121,14 +121,85 @@ fn a_hello_comes_back_and_other_versions_are_refused() {
     assert_eq!(Hello::parse(&bytes), Err(WireError::Version(3)));
 }
 
+/// Rows `| offset | size | field |` of the `wanted`-th table of that shape in docs/formats/peer.md.
+fn documented(wanted: usize) -> Vec<(usize, usize, String)> {
+    let page = include_str!("../../../../docs/formats/peer.md");
+    let table = page.split("| offset | size | field |").nth(wanted).unwrap();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    rows.map(|row| {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        (cells[1].parse().unwrap(), cells[2].parse().unwrap(), cells[3].to_owned())
+    })
+    .collect()
+}
+
+fn field(rows: &[(usize, usize, String)], bytes: &[u8], name: &str) -> u64 {
+    let (offset, size, _) = rows.iter().find(|row| row.2.starts_with(name)).unwrap();
+    let mut wide = [0; 8];
+    wide[..*size].copy_from_slice(&bytes[*offset..offset + size]);
+    u64::from_le_bytes(wide)
+}
+
+#[test]
+fn the_documented_offsets_are_those_of_the_code() {
+    for (table, total) in [(1, HELLO_BYTES), (2, HEADER_BYTES)] {
+        let rows = documented(table);
+        let end = rows.iter().fold(0, |at, (offset, size, name)| {
+            assert_eq!(*offset, at, "{name}");
+            at + size
+        });
+        assert_eq!(end, total);
+    }
+    let header = Header {
+        kind: 1,
+        status: 2,
+        id: 3,
+        oid: 4,
+        view: View(5),
+        stamp: Stamp::from_wire(6),
+        stable: Stamp::from_wire(7),
+        generation: Generation(8),
+        first_block: 9,
+        count: 10,
+        object_shift: 22,
+        data_bytes: 11,
+        meta_bytes: 12,
+        meta_checksum: 13,
+    };
+    let (rows, bytes) = (documented(2), header.emit());
+    for (name, value) in [
+        ("kind", 1),
+        ("status", 2),
+        ("request id", 3),
+        ("oid", 4),
+        ("view", 5),
+        ("stamp", 6),
+        ("stable", 7),
+        ("generation", 8),
+        ("first block", 9),
+        ("count", 10),
+        ("object size shift", 22),
+        ("data bytes", 11),
+        ("metadata bytes", 12),
+        ("CRC-32C of the metadata", 13),
+    ] {
+        assert_eq!(field(&rows, &bytes, name), value, "{name}");
+    }
+    let hello = Hello { node: NodeId(3), source_shard: 4, target_shard: 5, ..Hello::default() };
+    let (rows, bytes) = (documented(1), hello.emit());
+    for (name, value) in [("node number", 3), ("the caller's shard", 4), ("the shard that", 5)] {
+        assert_eq!(field(&rows, &bytes, name), value, "{name}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_a_message_panic(
-        kind: u8, count in 0_u32..2000, first_block: u32, oid: u64, vid: u32,
+        kind: u8, count in 0_u32..2000, first_block: u32, oid: u64,
         meta in proptest::collection::vec(any::<u8>(), 0..200), blocks in 0_usize..3,
     ) {
         let header = Header {
-            kind, count, first_block, oid, vid,
+            kind, count, first_block, oid,
             meta_bytes: meta.len() as u32,
             meta_checksum: crate::block::checksum(&meta),
             ..Header::default()
