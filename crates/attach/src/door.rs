@@ -81,14 +81,14 @@ pub struct Parcel {
 pub enum Stage {
     /// Legacy: before its first request (which is in `unread`).
     Legacy,
-    /// NBD: negotiation ended, transmission on this VDI begins.
+    /// NBD: before the option that opens a VDI of this shard (which is in `unread`).
     Nbd {
-        /// The export.
-        vid: Vid,
+        /// The client wants no padding after `EXPORT_NAME`.
+        no_zeroes: bool,
         /// The client asked for structured replies.
         structured: bool,
-        /// The client may query `base:allocation`.
-        allocation: bool,
+        /// The export for which the client selected `base:allocation`.
+        context: Option<String>,
     },
 }
 

@@ -6,5 +6,20 @@
 //!      as a [`door::Parcel`], so that its requests stay on the core of their attachment.
 //! Not here: attachments, replication (engine), sockets that listen (sheep).
 
+use door::{Door, Parcel, Stage};
+
 pub mod door;
+pub mod legacy;
+pub mod nbd;
 pub mod opener;
+#[cfg(test)]
+mod testing;
+
+/// Goes on with a connection that another shard handed over. Runs on the shard that
+/// [`Door::hand_over`] named, in a task of its own.
+pub async fn serve_parcel<D: Door>(door: D, parcel: Parcel) {
+    match parcel.stage {
+        Stage::Legacy => drop(parcel),
+        Stage::Nbd { .. } => nbd::resume(door, parcel).await,
+    }
+}

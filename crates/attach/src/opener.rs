@@ -124,29 +124,47 @@ impl Openers {
         now: Instant,
     ) -> Result<(), Busy> {
         let mut table = self.lock();
-        let Some(asking) = table.connections.get(&connection) else { return Ok(()) };
-        let (face, origin) = (asking.face, asking.origin);
-        let silent: BTreeSet<u64> = table
-            .connections
-            .iter()
-            .filter(|(_, c)| c.face == face && c.origin == origin && c.vids.is_empty())
-            .map(|(number, _)| *number)
-            .filter(|number| *number != connection)
-            .collect();
-        let live = table.is_live(vid, Some(connection));
-        if let Some(opened) = table.opened.get_mut(&vid).filter(|_| live) {
-            let same = opened.by.face == face && opened.by.origin == origin;
-            if sharing == Sharing::Exclusive || !same {
-                return Err(opened.by);
-            }
-            opened.candidates.extend(silent);
-            return Ok(());
+        let silent = table.silent_beside(connection);
+        table.open(connection, vid, sharing, silent, now)
+    }
+
+    /// Opens `vid` and makes this very connection the one that carries its requests, in one
+    /// step, so that nobody comes between. Silent connections do not count here.
+    ///
+    /// # Errors
+    /// [`Busy`] if another client lives (O1).
+    pub fn open_here(
+        &self,
+        connection: u64,
+        vid: Vid,
+        sharing: Sharing,
+        now: Instant,
+    ) -> Result<(), Busy> {
+        let mut table = self.lock();
+        table.open(connection, vid, sharing, BTreeSet::new(), now)?;
+        if let Some(known) = table.connections.get_mut(&connection) {
+            known.vids.insert(vid);
         }
-        let mut opened = Opened::new(Busy { face, origin, since: now });
-        opened.candidates = silent;
-        table.opened.insert(vid, opened);
         table.settle(now);
         Ok(())
+    }
+
+    /// This connection is done with `vid`. True if it was the last one: the VDI is then
+    /// forgotten here, in the same step, and its attachment can be given up.
+    pub fn close(&self, connection: u64, vid: Vid, now: Instant) -> bool {
+        let mut table = self.lock();
+        if let Some(known) = table.connections.get_mut(&connection) {
+            known.vids.remove(&vid);
+        }
+        if let Some(opened) = table.opened.get_mut(&vid) {
+            opened.candidates.remove(&connection);
+        }
+        let last = !table.is_live(vid, None);
+        if last {
+            table.opened.remove(&vid);
+        }
+        table.settle(now);
+        last
     }
 
     /// The client says that it is done with `vid`. True if it was open.
@@ -162,6 +180,11 @@ impl Openers {
     pub fn holder(&self, vid: Vid) -> Option<Busy> {
         let table = self.lock();
         table.opened.get(&vid).filter(|_| table.is_live(vid, None)).map(|opened| opened.by)
+    }
+
+    /// Some client has or had `vid` open, and it was not given up yet.
+    pub fn is_known(&self, vid: Vid) -> bool {
+        self.lock().opened.contains_key(&vid)
     }
 
     /// VDIs without a living connection for `grace`: they are given up (O2) and forgotten here.
@@ -191,6 +214,42 @@ impl Opened {
 }
 
 impl Table {
+    fn open(
+        &mut self,
+        connection: u64,
+        vid: Vid,
+        sharing: Sharing,
+        silent: BTreeSet<u64>,
+        now: Instant,
+    ) -> Result<(), Busy> {
+        let Some(asking) = self.connections.get(&connection) else { return Ok(()) };
+        let (face, origin) = (asking.face, asking.origin);
+        let live = self.is_live(vid, Some(connection));
+        if let Some(opened) = self.opened.get_mut(&vid).filter(|_| live) {
+            let same = opened.by.face == face && opened.by.origin == origin;
+            if sharing == Sharing::Exclusive || !same {
+                return Err(opened.by);
+            }
+            opened.candidates.extend(silent);
+            return Ok(());
+        }
+        let mut opened = Opened::new(Busy { face, origin, since: now });
+        opened.candidates = silent;
+        self.opened.insert(vid, opened);
+        self.settle(now);
+        Ok(())
+    }
+
+    /// Connections of the same client that have carried nothing yet.
+    fn silent_beside(&self, connection: u64) -> BTreeSet<u64> {
+        let Some(asking) = self.connections.get(&connection) else { return BTreeSet::new() };
+        let alike = |c: &Connection| {
+            c.face == asking.face && c.origin == asking.origin && c.vids.is_empty()
+        };
+        let others = self.connections.iter().filter(|(number, _)| **number != connection);
+        others.filter(|(_, c)| alike(c)).map(|(number, _)| *number).collect()
+    }
+
     fn is_live(&self, vid: Vid, except: Option<u64>) -> bool {
         let candidates = self.opened.get(&vid).map(|opened| &opened.candidates);
         self.connections.iter().any(|(number, connection)| {

@@ -2,14 +2,14 @@
 //!
 //! Way: a face's operation enters by [`Gateway::submit`], is cut into pieces of one object each
 //!      (`piece`), takes its block range (`lock`), and becomes one flight to the whole write set
-//!      (`flight`) or one read from an in-sync member (`read`). `barrier` and `reconcile` run
-//!      before the first operation. What must happen outside leaves as [`Action`]s.
+//!      (`flight`) or one read from an in-sync member (`read`). `barrier` and `reconcile` make
+//!      groups `ready` before the first operation. What must happen outside leaves as [`Action`]s.
 //! Holds:
 //!   ALL-ACK          an operation is answered when every member of the write set of the current
 //!                    view has it durably; answers given under an earlier view do not count;
-//!   READ-INSYNC      reads go to in-sync members that answered the barrier and are reconciled;
+//!   READ-INSYNC      reads go to living in-sync members of groups that are ready;
 //!   READ-AFTER-ACK   a range with an unanswered write is not read;
-//!   RECONCILE-FIRST  nothing is served before older generations' operations are settled;
+//!   RECONCILE-FIRST  no group is served before older generations' operations in it are settled;
 //!   MAP-WITH-DATA    a first write is answered when data and map entry are both durable.
 //! Not here: time, sockets, the log (sheep); what a member does with a request (replica).
 
@@ -20,6 +20,7 @@ mod lock;
 mod map;
 mod piece;
 mod read;
+mod ready;
 mod reconcile;
 mod sequence;
 
@@ -58,6 +59,7 @@ pub enum Action {
     /// Everything submitted has ended; the attachment may be given up.
     Drained(Vid, Generation),
     /// Another owner or no VDI: the attachment ended, its operations were answered `Fenced`.
+    /// Not told after `Drained`.
     Lost(Vid),
 }
 
@@ -94,7 +96,6 @@ enum Purpose {
     Read(u64),
     Barrier,
     Compare(sheepdog_proto::Oid),
-    Settle,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -172,17 +173,18 @@ impl Gateway {
         self.attachments.get(&vid).is_some_and(Attachment::is_live)
     }
 
-    /// The log has granted `vid` to this sheep. Ends with [`Action::Live`].
+    /// The log has granted `vid` to this sheep. Ends with [`Action::Live`]. May be called before
+    /// or after [`Gateway::handle_state`] with the state that has the grant.
     pub fn handle_granted(&mut self, vid: Vid, owner: &Owner) {
-        let Some(vdi) = self.context.state.catalogue.get(vid) else { return };
-        if self.attachments.get(&vid).is_some_and(|a| a.generation() >= owner.generation) {
-            return;
+        let attachment = Attachment::new(vid, owner);
+        let known = self.attachments.get(&vid).is_some_and(|a| a.generation() >= owner.generation);
+        if known || !attachment.is_granted(&self.context) {
+            return; // told twice, or given up since
         }
-        let attachment = Attachment::new(vid, owner, vdi.object_shift);
         if let Some(mut old) = self.attachments.insert(vid, attachment) {
             old.abandon(&mut self.context);
         }
-        self.with(vid, Attachment::ask_barriers);
+        self.with(vid, Attachment::refresh_peers);
     }
 
     /// Starts an operation; `token` names it in the answer.
@@ -194,9 +196,10 @@ impl Gateway {
         self.with(vid, |attachment, context| attachment.submit(context, operation, token));
     }
 
-    /// No more operations will come; ends with [`Action::Drained`] or [`Action::Lost`].
+    /// No more operations will come; ends with [`Action::Drained`] or [`Action::Lost`]. What was
+    /// submitted is done first; if nothing was, it ends at once, live or not.
     pub fn drain(&mut self, vid: Vid) {
-        self.with(vid, |attachment, context| attachment.drain(context));
+        self.with(vid, |attachment, _| attachment.drain());
     }
 
     /// Forgets a drained attachment, once the log has it detached.
@@ -213,11 +216,13 @@ impl Gateway {
         self.context.state = state;
         let vids: Vec<Vid> = self.attachments.keys().copied().collect();
         for vid in vids {
-            if self.is_still_ours(vid) {
+            if self.attachments.get(&vid).is_some_and(|a| a.is_granted(&self.context)) {
                 self.with(vid, |attachment, context| attachment.handle_state(context));
             } else if let Some(mut attachment) = self.attachments.remove(&vid) {
                 attachment.abandon(&mut self.context);
-                self.context.actions.push(Action::Lost(vid));
+                if !attachment.is_drained() {
+                    self.context.actions.push(Action::Lost(vid));
+                }
             }
         }
     }
@@ -235,7 +240,6 @@ impl Gateway {
             Purpose::Read(id) => attachment.handle_read_reply(context, id, place, reply),
             Purpose::Barrier => attachment.handle_barrier_reply(context, place, reply),
             Purpose::Compare(oid) => attachment.handle_compare_reply(context, oid, place, reply),
-            Purpose::Settle => {}
         });
     }
 
@@ -253,14 +257,6 @@ impl Gateway {
         for vid in vids {
             self.with(vid, |attachment, context| attachment.tick(context));
         }
-    }
-
-    fn is_still_ours(&self, vid: Vid) -> bool {
-        let Some(attachment) = self.attachments.get(&vid) else { return false };
-        let vdi = self.context.state.catalogue.get(vid);
-        vdi.and_then(|vdi| vdi.attachment.as_ref()).is_some_and(|owner| {
-            owner.node == self.context.me.node && owner.generation == attachment.generation()
-        })
     }
 
     /// Runs one step of an attachment, then everything that the step made possible.
@@ -285,6 +281,27 @@ impl Context {
         self.outstanding.insert(request.id, outstanding);
         self.actions.push(Action::Send(place, request));
         self.next_id
+    }
+
+    /// Sends a request whose answer, if there is one, means nothing.
+    fn send_and_forget(&mut self, place: Place, mut request: Request) {
+        self.next_id += 1;
+        request.id = self.next_id;
+        self.actions.push(Action::Send(place, request));
+    }
+
+    /// True if writes of the group may go on; asks the log to take lost members out.
+    fn check_fit(&mut self, pg: PgId, group: &Group) -> bool {
+        if group.live_count(&self.state.members) < group.copies_min() {
+            self.waits.copies_min += 1;
+            return false;
+        }
+        if group.has_lost(&self.state.members) {
+            self.waits.activate += 1;
+            self.want_act(pg, group.view); // ACTIVATE: the log must say first who is out
+            return false;
+        }
+        true
     }
 
     fn want_act(&mut self, pg: PgId, view: View) {

@@ -10,6 +10,7 @@ pub mod block;
 pub mod buffer;
 pub mod command;
 pub mod id;
+pub mod legacy;
 pub mod peer;
 pub mod stamp;
 pub mod wire;

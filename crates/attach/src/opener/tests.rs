@@ -64,3 +64,27 @@ fn release_frees_at_once() {
     assert!(!openers.release(vid(1)));
     qemu(&openers, 8, now).unwrap();
 }
+
+#[test]
+fn opening_and_carrying_is_one_step_and_the_last_close_forgets() {
+    let (openers, now) = (Openers::default(), Instant::now());
+    let [a, b, c] = [5, 5, 6].map(|pid| openers.connect(Face::Nbd, Origin::Process(pid)));
+    openers.open_here(a, vid(1), Sharing::SameOrigin, now).unwrap();
+    openers.open_here(b, vid(1), Sharing::SameOrigin, now).unwrap();
+    assert!(openers.open_here(c, vid(1), Sharing::Exclusive, now).is_err()); // O1
+    assert!(!openers.close(a, vid(1), now));
+    assert!(openers.open_here(c, vid(1), Sharing::Exclusive, now).is_err());
+    assert!(openers.close(b, vid(1), now));
+    assert!(openers.take_idle(now + GRACE, GRACE).is_empty());
+    openers.open_here(c, vid(1), Sharing::Exclusive, now).unwrap();
+}
+
+#[test]
+fn silent_connections_of_several_nbd_clients_of_one_host_do_not_keep_a_vdi_open() {
+    let (openers, now) = (Openers::default(), Instant::now());
+    let host = Origin::Host(IpAddr::from([127, 0, 0, 1]));
+    let [a, b] = [0, 1].map(|_| openers.connect(Face::Nbd, host));
+    openers.open_here(a, vid(1), Sharing::Exclusive, now).unwrap();
+    assert!(openers.close(a, vid(1), now)); // `b` is silent, but carries nothing of `a`.
+    openers.open_here(b, vid(1), Sharing::Exclusive, now).unwrap();
+}

@@ -1,14 +1,18 @@
 //! One attachment: from the grant in the log to its last answer.
 //!
 //! ```text
-//!  Barrier --all members listed--> Reconcile --all settled--> LoadMap --> Live --> Draining
-//!  ask_barriers, barrier.rs        reconcile.rs               here        drain
+//!  Barrier --all members listed--> Reconcile --map settled--> LoadMap --> Live --> Drained
+//!  refresh_peers                   pump_reconcile             load_map    drain, finish_drain
 //! ```
+//! The groups of the data become ready one by one, some perhaps long after `Live` (`ready`).
+//! Holds:
+//!   A1 a grant may be told before the state that has it: until then the attachment waits;
+//!   A2 what was told to a place is told again after its connection or its life has ended.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
-use sheepdog_proto::peer::RequestBody;
-use sheepdog_proto::{BLOCK_BYTES, Generation, LogIndex, Oid, Stamp, Vid};
+use sheepdog_proto::peer::{RequestBody, Unstable};
+use sheepdog_proto::{BLOCK_BYTES, Generation, LogIndex, Oid, Stamp, Vid, View};
 
 use super::barrier::Peer;
 use super::flight::{Flight, Mutation, Then};
@@ -16,9 +20,10 @@ use super::lock::RangeLocks;
 use super::map::{PAGE_ENTRIES, VdiMap};
 use super::piece::{Pending, Piece};
 use super::read::{ReadFlight, ReadThen};
+use super::ready::Ready;
 use super::reconcile::Reconcile;
 use super::sequence::Sequencer;
-use super::{Action, Context, Place, Purpose, request};
+use super::{Action, Context, Place, request};
 use crate::state::Attachment as Owner;
 use crate::volume::{Operation, Refusal};
 
@@ -31,7 +36,6 @@ pub(super) enum Phase {
     Reconcile,
     LoadMap { reads: u32 },
     Live,
-    Draining,
     Drained,
 }
 
@@ -40,39 +44,49 @@ pub(super) struct Attachment {
     pub(super) vid: Vid,
     pub(super) generation: Generation,
     pub(super) index: LogIndex,
+    /// Size of the VDI's objects; known once the barrier is over.
     pub(super) shift: u8,
     pub(super) phase: Phase,
+    /// No more operations will come.
+    closing: bool,
     pub(super) sequencer: Sequencer,
     pub(super) peers: BTreeMap<Place, Peer>,
+    /// What members listed before the barrier was over.
+    pub(super) listed: Vec<(Place, Vec<Unstable>)>,
+    pub(super) ready: Ready,
     pub(super) locks: RangeLocks,
     pub(super) map: VdiMap,
     pub(super) requests: BTreeMap<u64, Pending>,
     pub(super) pieces: BTreeMap<u64, Piece>,
-    pub(super) ready: VecDeque<u64>,
+    /// Pieces whose turn has come.
+    pub(super) runnable: VecDeque<u64>,
     pub(super) flights: BTreeMap<u64, Flight>,
     pub(super) reads: BTreeMap<u64, ReadFlight>,
     pub(super) reconcile: Reconcile,
     pub(super) next: u64,
-    /// Places that hold unstable operations of this generation, and what they were last told.
+    /// Places that were sent operations of this generation, and the watermark they were told.
     pub(super) told: BTreeMap<Place, Stamp>,
     backlog: VecDeque<(u64, Operation)>,
 }
 
 impl Attachment {
-    pub(super) fn new(vid: Vid, owner: &Owner, shift: u8) -> Self {
+    pub(super) fn new(vid: Vid, owner: &Owner) -> Self {
         Self {
             vid,
             generation: owner.generation,
             index: owner.index,
-            shift,
+            shift: 0,
             phase: Phase::Barrier,
+            closing: false,
             sequencer: Sequencer::new(owner.generation),
             peers: BTreeMap::new(),
+            listed: Vec::new(),
+            ready: Ready::default(),
             locks: RangeLocks::default(),
             map: VdiMap::new(vid),
             requests: BTreeMap::new(),
             pieces: BTreeMap::new(),
-            ready: VecDeque::new(),
+            runnable: VecDeque::new(),
             flights: BTreeMap::new(),
             reads: BTreeMap::new(),
             reconcile: Reconcile::default(),
@@ -86,8 +100,22 @@ impl Attachment {
         self.generation
     }
 
+    /// False once the state has the grant and no longer gives the VDI to this generation (A1).
+    pub(super) fn is_granted(&self, context: &Context) -> bool {
+        let vdi = context.state.catalogue.get(self.vid);
+        let owner = vdi.and_then(|vdi| vdi.attachment.as_ref());
+        context.state.index < self.index
+            || owner.is_some_and(|owner| {
+                owner.node == context.me.node && owner.generation == self.generation
+            })
+    }
+
     pub(super) const fn is_live(&self) -> bool {
-        matches!(self.phase, Phase::Live)
+        matches!(self.phase, Phase::Live) && !self.closing
+    }
+
+    pub(super) const fn is_drained(&self) -> bool {
+        matches!(self.phase, Phase::Drained)
     }
 
     pub(super) fn pending(&self) -> usize {
@@ -104,20 +132,18 @@ impl Attachment {
     }
 
     pub(super) fn submit(&mut self, context: &mut Context, operation: Operation, token: u64) {
-        match self.phase {
-            Phase::Live => self.start(context, operation, token),
-            Phase::Draining | Phase::Drained => context.answer(token, Err(Refusal::Fenced)),
-            _ => {
-                context.waits.attach += 1;
-                self.backlog.push_back((token, operation));
-            }
+        if self.closing {
+            context.answer(token, Err(Refusal::Fenced));
+        } else if self.phase == Phase::Live {
+            self.start(context, operation, token);
+        } else {
+            context.waits.attach += 1;
+            self.backlog.push_back((token, operation));
         }
     }
 
-    pub(super) fn drain(&mut self, _context: &mut Context) {
-        if self.is_live() {
-            self.phase = Phase::Draining;
-        }
+    pub(super) const fn drain(&mut self) {
+        self.closing = true;
     }
 
     /// The attachment is over: nothing of it may be answered with success any more.
@@ -137,9 +163,11 @@ impl Attachment {
         self.refresh_reconcile(context);
         self.refresh_flights(context);
         self.refresh_reads(context);
+        self.refresh_ready(context);
     }
 
     pub(super) fn resend_to(&mut self, context: &mut Context, place: Place) {
+        self.forget_told(place);
         self.resend_barrier(context, place);
         self.resend_compare(context, place);
         self.resend_flights(context, place);
@@ -147,7 +175,9 @@ impl Attachment {
     }
 
     pub(super) fn tick(&mut self, context: &mut Context) {
+        self.retry_barriers(context);
         self.retry_refused(context);
+        self.retry_reads(context);
         self.tell_settled(context);
         self.tell_watermark(context);
     }
@@ -159,20 +189,20 @@ impl Attachment {
             while let Some((page, bytes)) = self.map.start_write() {
                 self.write_map_page(context, page, bytes);
             }
-            let Some(piece) = self.ready.pop_front() else { break };
+            let Some(piece) = self.runnable.pop_front() else { break };
             self.run_piece(context, piece);
         }
         self.finish_drain(context);
     }
 
     fn advance_phase(&mut self, context: &mut Context) {
-        if self.phase == Phase::Barrier && self.all_listed(context) {
-            self.phase = Phase::Reconcile;
+        if self.phase == Phase::Barrier {
+            self.finish_barrier(context);
         }
-        if !matches!(self.phase, Phase::Barrier) {
+        if !matches!(self.phase, Phase::Barrier | Phase::Drained) {
             self.pump_reconcile(context);
         }
-        if self.phase == Phase::Reconcile && self.reconcile.is_idle() && self.all_settled(context) {
+        if self.phase == Phase::Reconcile && self.is_map_settled(context) {
             self.load_map(context);
         }
         if self.phase == (Phase::LoadMap { reads: 0 }) {
@@ -182,6 +212,32 @@ impl Attachment {
                 self.start(context, operation, token);
             }
         }
+    }
+
+    fn finish_barrier(&mut self, context: &mut Context) {
+        let state = context.state.clone();
+        let Some(vdi) = state.catalogue.get(self.vid) else { return };
+        if state.index < self.index || !self.all_listed(context) {
+            return; // A1
+        }
+        self.phase = Phase::Reconcile;
+        self.shift = vdi.object_shift;
+        let policy = state.policies.get(usize::from(vdi.policy.0));
+        self.ready = Ready::new(policy.map_or(0, |policy| policy.groups.len()));
+        for (place, list) in std::mem::take(&mut self.listed) {
+            self.take_over(context, place, list);
+        }
+        self.refresh_ready(context);
+    }
+
+    fn is_map_settled(&self, context: &mut Context) -> bool {
+        let oid = Oid::map(self.vid, 0);
+        let state = context.state.clone();
+        state.group_of(oid).is_some_and(|(pg, group)| {
+            context.check_fit(pg, group)
+                && self.is_complete(context, pg, group)
+                && self.reconcile.is_settled(oid)
+        })
     }
 
     fn load_map(&mut self, context: &mut Context) {
@@ -215,37 +271,32 @@ impl Attachment {
     }
 
     fn finish_drain(&mut self, context: &mut Context) {
-        let quiet = self.requests.is_empty() && self.flights.is_empty() && self.map.is_quiet();
-        if self.phase == Phase::Draining && quiet {
-            self.phase = Phase::Drained;
-            self.tell_watermark(context);
-            context.actions.push(Action::Drained(self.vid, self.generation));
+        if !self.closing || self.phase == Phase::Drained || self.pending() > 0 {
+            return;
         }
+        self.phase = Phase::Drained;
+        self.tell_watermark(context);
+        context.actions.push(Action::Drained(self.vid, self.generation));
     }
 
-    /// Tells every place that holds unstable operations how far they are settled.
+    /// Tells every place that was sent operations how far they are settled.
     fn tell_watermark(&mut self, context: &mut Context) {
         let stable = self.sequencer.stable();
-        let behind: Vec<Place> =
-            self.told.iter().filter(|(_, told)| **told < stable).map(|(p, _)| *p).collect();
-        for place in behind {
-            let view = sheepdog_proto::View(0);
-            let message = request(self.vid, self.generation, view, stable, RequestBody::Watermark);
-            let id = context.send(place, Purpose::Settle, message);
-            context.outstanding.remove(&id);
-            self.told.insert(place, stable);
-        }
-        if self.sequencer.is_quiet() {
-            self.told.clear();
+        for (place, told) in &mut self.told {
+            if *told < stable && self.peers.contains_key(place) {
+                let body = RequestBody::Watermark;
+                let message = request(self.vid, self.generation, View(0), stable, body);
+                context.send_and_forget(*place, message);
+                *told = stable;
+            }
         }
     }
 
-    /// Places of the write set that may serve.
-    pub(super) fn settled(&self, context: &Context, places: &[Place]) -> BTreeSet<Place> {
-        let up = |place: &Place| {
-            let life = context.state.members.get(place.node).map(|m| m.incarnation);
-            self.peers.get(place).is_some_and(|peer| peer.is_settled() && Some(peer.life) == life)
-        };
-        places.iter().copied().filter(up).collect()
+    /// What was told to this place may be lost, or forgotten by a crash (A2).
+    pub(super) fn forget_told(&mut self, place: Place) {
+        if let Some(told) = self.told.get_mut(&place) {
+            *told = Stamp::NONE;
+        }
+        self.reconcile.forget_told(place);
     }
 }

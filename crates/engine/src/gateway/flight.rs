@@ -21,7 +21,7 @@ pub(super) enum Then {
     Piece(u64),
     /// A page of the map is durable.
     MapPage(u32),
-    /// A difference between copies is repaired; carries no stamp of its own.
+    /// An object is being settled.
     Reconcile(Oid),
 }
 
@@ -108,8 +108,7 @@ impl Attachment {
     /// Sends a flight to the whole write set, if the group is fit for it.
     fn send_flight(&mut self, context: &mut Context, id: u64) {
         let Some(flight) = self.flights.get(&id) else { return };
-        let reconcile = matches!(flight.then, Then::Reconcile(_));
-        let Some((view, places)) = self.writable(context, flight.oid, reconcile) else { return };
+        let Some((view, places)) = self.writable(context, flight.oid) else { return };
         let shift = self.object_shift(flight.oid);
         let body = flight.mutation.body(flight.oid, shift, flight.stamp);
         let stable = self.sequencer.stable();
@@ -131,32 +130,11 @@ impl Attachment {
         if oid.kind() == sheepdog_proto::ObjectKind::Map { 22 } else { self.shift }
     }
 
-    /// View and write set of an object, if writes may go now. Counts why not.
-    pub(super) fn writable(
-        &self,
-        context: &mut Context,
-        oid: Oid,
-        reconcile: bool,
-    ) -> Option<(View, Vec<Place>)> {
+    /// View and write set of an object, if writes may go now.
+    pub(super) fn writable(&self, context: &mut Context, oid: Oid) -> Option<(View, Vec<Place>)> {
         let state = context.state.clone();
         let (pg, group) = state.group_of(oid)?;
-        if group.live_count(&state.members) < group.copies_min() {
-            context.waits.copies_min += 1;
-            return None;
-        }
-        if group.has_lost(&state.members) {
-            context.waits.activate += 1;
-            context.want_act(pg, group.view); // ACTIVATE: the log must say first who is out
-            return None;
-        }
-        let places = context.write_set(pg, group);
-        let fit =
-            if reconcile { self.listed(&places) } else { self.settled(context, &places).len() };
-        if fit < places.len() {
-            context.waits.attach += 1;
-            return None;
-        }
-        Some((group.view, places))
+        context.check_fit(pg, group).then(|| (group.view, context.write_set(pg, group)))
     }
 
     pub(super) fn handle_flight_reply(
@@ -196,7 +174,10 @@ impl Attachment {
                     self.handle_map_durable(context, piece);
                 }
             }
-            Then::Reconcile(oid) => self.handle_repaired(oid),
+            Then::Reconcile(oid) => {
+                self.sequencer.complete(flight.stamp);
+                self.handle_repaired(oid);
+            }
         }
     }
 
@@ -216,15 +197,6 @@ impl Attachment {
                     context.outstanding.remove(&sent);
                 }
             }
-            self.send_flight(context, id);
-        }
-    }
-
-    /// Sends waiting flights whose group has become fit.
-    pub(super) fn send_waiting_flights(&mut self, context: &mut Context) {
-        let waiting: Vec<u64> =
-            self.flights.iter().filter(|(_, f)| f.view.is_none()).map(|(id, _)| *id).collect();
-        for id in waiting {
             self.send_flight(context, id);
         }
     }

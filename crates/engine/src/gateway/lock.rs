@@ -35,6 +35,11 @@ pub(super) struct RangeLocks {
 }
 
 impl RangeLocks {
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.objects.is_empty()
+    }
+
     /// True if the claim is held now; otherwise it waits and `release` will name it.
     pub(super) fn claim(&mut self, object: u32, claim: Claim) -> bool {
         let object = self.objects.entry(object).or_default();

@@ -161,7 +161,7 @@ impl Attachment {
             let exclusive = !matches!(piece.work, Work::Read { .. });
             let claim = Claim { piece: id, blocks: piece.blocks.clone(), exclusive };
             if self.locks.claim(piece.index, claim) {
-                self.ready.push_back(id);
+                self.runnable.push_back(id);
             } else {
                 context.waits.overlap += 1;
             }
@@ -175,6 +175,12 @@ impl Attachment {
         let (index, blocks) = (piece.index, piece.blocks.clone());
         let oid = Oid::data(self.vid, index);
         let exists = self.map.has(index);
+        let writes = matches!(piece.work, Work::Write { .. });
+        // What does not exist is known to read as zeros, whatever comes to light (N3).
+        if (exists || writes) && !self.is_ready_for(context, oid, id) {
+            return;
+        }
+        let Some(piece) = self.pieces.get(&id) else { return };
         let count = blocks.end - blocks.start;
         match &piece.work {
             Work::Write { skip, data } => {
@@ -295,7 +301,7 @@ impl Attachment {
         if let Some(stamp) = piece.stamp {
             self.sequencer.complete(stamp);
         }
-        self.ready.extend(self.locks.release(piece.index, id));
+        self.runnable.extend(self.locks.release(piece.index, id));
         let Some(pending) = self.requests.get_mut(&piece.token) else { return };
         pending.left -= 1;
         if pending.left == 0 {

@@ -1,9 +1,10 @@
 //! Reads: blocks of one object from one in-sync member, the next one if that fails.
 //!
 //! Holds:
-//!   READ-INSYNC  only live in-sync members that are settled are asked;
+//!   READ-INSYNC  only live in-sync members of groups that are ready are asked;
 //!   CRC-E2E      every block that came over the network is checked here once more;
-//!   R1           while differences of copies are being repaired, no read is under way.
+//!   R1           a read ends when a copy is good, or when every copy was found bad; it waits for
+//!                members that are lost, whose copy may be good.
 
 use sheepdog_proto::peer::{BlockMeta, BlockState, PeerError, Reply, ReplyBody, RequestBody};
 use sheepdog_proto::{BLOCK_BYTES, Buffer, NodeId, Oid, Payload, View, block_checksum};
@@ -51,21 +52,15 @@ impl Attachment {
 
     fn send_read(&mut self, context: &mut Context, id: u64) {
         let Some(read) = self.reads.get(&id) else { return };
-        if self.reconcile.gates_reads() {
-            return; // R1
-        }
         let state = context.state.clone();
         let Some((pg, group)) = state.group_of(read.oid) else { return };
         let places = context.write_set(pg, group);
-        let fit = self.settled(context, &places);
         let spread = read.oid.get().wrapping_add(u64::from(read.first / 256));
-        let choice = choose(&fit, &read.tried, context.me.node, spread);
-        let Some(place) = choice else {
-            let exhausted = !read.tried.is_empty() && fit.len() == places.len();
-            if exhausted && !group.has_lost(&state.members) {
-                self.fail_read(context, id);
-            } else {
+        let Some(place) = choose(&places, &read.tried, context.me.node, spread) else {
+            if read.tried.is_empty() || group.has_lost(&state.members) {
                 context.waits.no_member += 1;
+            } else {
+                self.fail_read(context, id); // R1
             }
             return;
         };
@@ -130,8 +125,8 @@ impl Attachment {
                 self.reads.remove(&id);
                 self.fail_piece(context, piece, Refusal::Io(what));
             }
-            // Without its map a VDI cannot be served: it waits, and asks all members again.
-            ReadThen::LoadMap { .. } => read.tried.clear(),
+            // Without its map a VDI cannot be served: `retry_reads` asks all members again.
+            ReadThen::LoadMap { .. } => {}
         }
     }
 
@@ -150,12 +145,20 @@ impl Attachment {
         self.send_waiting_reads(context);
     }
 
-    pub(super) fn send_waiting_reads(&mut self, context: &mut Context) {
+    fn send_waiting_reads(&mut self, context: &mut Context) {
         let waiting: Vec<u64> =
             self.reads.iter().filter(|(_, read)| read.sent.is_none()).map(|(id, _)| *id).collect();
         for id in waiting {
             self.send_read(context, id);
         }
+    }
+
+    /// Reads that no member could serve are asked anew: the fault may have passed.
+    pub(super) fn retry_reads(&mut self, context: &mut Context) {
+        for read in self.reads.values_mut().filter(|read| read.sent.is_none()) {
+            read.tried.clear();
+        }
+        self.send_waiting_reads(context);
     }
 
     pub(super) fn resend_reads(&mut self, context: &mut Context, place: Place) {
@@ -169,28 +172,11 @@ impl Attachment {
         }
         self.send_waiting_reads(context);
     }
-
-    /// Differences of copies were found while serving: reads under way are asked again later (R1).
-    pub(super) fn gate_reads_for_reconcile(&mut self, context: &mut Context) {
-        if !self.reconcile.gates_reads() {
-            return;
-        }
-        for read in self.reads.values_mut() {
-            if let Some((_, _, sent)) = read.sent.take() {
-                context.outstanding.remove(&sent);
-            }
-        }
-    }
 }
 
-/// This sheep's own copy if it is fit, else one of the others, spread by object and range.
-fn choose(
-    fit: &std::collections::BTreeSet<Place>,
-    tried: &[NodeId],
-    me: NodeId,
-    spread: u64,
-) -> Option<Place> {
-    let untried = || fit.iter().filter(|place| !tried.contains(&place.node));
+/// This sheep's own copy if there is one, else one of the others, spread by object and range.
+fn choose(places: &[Place], tried: &[NodeId], me: NodeId, spread: u64) -> Option<Place> {
+    let untried = || places.iter().filter(|place| !tried.contains(&place.node));
     let count = untried().count() as u64;
     untried()
         .find(|place| place.node == me)

@@ -2,34 +2,40 @@
 //!
 //! Way: every member lists the operations that may not be everywhere (`barrier`); for each object
 //!      named, resets are rolled forward, then the named blocks are read from the whole write set
-//!      and the newest copy is written to all.
+//!      and the newest copy is written to all. The map comes first, it decides about the rest.
 //! Holds:
-//!   RECONCILE-FIRST  an attachment serves nothing before this has ended; a member that returns
-//!                    later serves nothing before its own list was settled;
-//!   N1               an object is compared only with every member of its in-sync set listed: a
-//!                    lost one must first be taken out by the log (`Act`);
-//!   N2               the newest copy is written with the stamp it already has: a stamp belongs to
-//!                    one content only, so a newer write that runs at the same time always wins,
-//!                    and doing it twice does no harm;
-//!   N3               the lists are cleared (`Settle`) only when the map entries of objects that
-//!                    came to light are durable too.
+//!   N1  an object is settled only with every member of its in-sync set alive and listed: a lost
+//!       one must first be taken out by the log (`Act`); what a member lists of groups in which
+//!       it is no longer in sync counts for nothing;
+//!   N2  the newest copy is written under a fresh stamp, so that the choice is final whatever
+//!       turns up on a copy that could not be read; a reset keeps its own, for writes that came
+//!       after it must stay;
+//!   N3  an object that is not in the map was never acknowledged (MAP-WITH-DATA) and has been
+//!       answered as absent: what came to light of it is reset;
+//!   N4  no operation of a client is under way in a group that is not ready, so nothing runs
+//!       beside a repair of the same object.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use sheepdog_proto::peer::{
     BlockMeta, BlockState, PeerError, Reply, ReplyBody, RequestBody, Unstable, UnstableKind,
 };
-use sheepdog_proto::{BLOCK_BYTES, ObjectKind, Oid, Payload, Stamp, View};
+use sheepdog_proto::{BLOCK_BYTES, ObjectKind, Oid, Payload, PgId, Stamp, View};
 
 use super::attachment::{Attachment, Phase};
 use super::flight::{Mutation, Then};
 use super::read::verified;
 use super::{Context, Place, Purpose, request};
+use crate::state::{ClusterState, OBJECT_SHIFTS};
 
 /// Most blocks compared by one round of reads.
 const RUN_BLOCKS: u32 = 256;
 /// Most objects under repair at once.
 const JOBS_MAX: usize = 16;
+/// How often a block that nobody can read is asked for again.
+const FAILURES_MAX: u32 = 3;
+/// Blocks of the largest object.
+const BLOCKS_PER_OBJECT: u32 = (1 << *OBJECT_SHIFTS.end()) / BLOCK_BYTES as u32;
 
 #[derive(Debug, Default)]
 struct Found {
@@ -37,8 +43,8 @@ struct Found {
     blocks: BTreeSet<u32>,
 }
 
-/// What one member holds of a run.
-type Copy = (Place, Vec<BlockMeta>, Payload);
+/// What one member holds of a run; `None` if that cannot be read.
+type Copy = Option<(Vec<BlockMeta>, Payload)>;
 
 #[derive(Debug)]
 enum Step {
@@ -55,8 +61,8 @@ struct Job {
     reset: Stamp,
     runs: Vec<(u32, u32)>,
     step: Step,
-    /// Some member has data, so the object exists.
-    exists: bool,
+    /// How often no member could read the current run.
+    failures: u32,
 }
 
 /// The reconciliation of one attachment.
@@ -64,93 +70,149 @@ struct Job {
 pub(super) struct Reconcile {
     found: BTreeMap<Oid, Found>,
     jobs: BTreeMap<Oid, Job>,
-    gate: bool,
-    /// Objects that exist and whose map entry must be there.
-    exist: BTreeSet<u32>,
-    /// Objects whose lists can be cleared.
-    settled: Vec<Oid>,
+    /// Objects whose lists can be cleared, and how often that set has grown.
+    settled: BTreeSet<Oid>,
+    version: u64,
+    /// Which version each place was told.
+    told: BTreeMap<Place, u64>,
 }
 
 impl Reconcile {
-    pub(super) fn is_idle(&self) -> bool {
-        self.found.is_empty() && self.jobs.is_empty()
+    /// Groups that have an object to be settled.
+    pub(super) fn unsettled(&self, state: &ClusterState) -> BTreeSet<PgId> {
+        let oids = self.found.keys().chain(self.jobs.keys());
+        oids.filter_map(|oid| state.group_of(*oid)).map(|(pg, _)| pg).collect()
     }
 
-    pub(super) const fn gates_reads(&self) -> bool {
-        self.gate
+    pub(super) fn is_settled(&self, oid: Oid) -> bool {
+        !self.found.contains_key(&oid) && !self.jobs.contains_key(&oid)
+    }
+
+    /// A place may have lost what it was told, or may list it again.
+    pub(super) fn forget_told(&mut self, place: Place) {
+        self.told.remove(&place);
+    }
+
+    fn settle(&mut self, oid: Oid) {
+        self.settled.insert(oid);
+        self.version += 1;
     }
 }
 
 impl Attachment {
     /// Takes over what a member listed. Operations of this generation are flights of ours.
-    pub(super) fn note_unstable(&mut self, list: Vec<Unstable>) {
-        let blocks_max = (1_u32 << self.shift.max(22)) / BLOCK_BYTES as u32;
+    pub(super) fn note_unstable(
+        &mut self,
+        context: &mut Context,
+        place: Place,
+        list: Vec<Unstable>,
+    ) {
+        match self.phase {
+            Phase::Barrier => self.listed.push((place, list)),
+            Phase::Drained => {}
+            _ => {
+                self.take_over(context, place, list);
+                self.refresh_ready(context);
+            }
+        }
+    }
+
+    /// Sorts out what must be settled (N1).
+    pub(super) fn take_over(&mut self, context: &Context, place: Place, list: Vec<Unstable>) {
         let old = |entry: &Unstable| entry.stamp.generation() < self.generation;
         for entry in list.into_iter().filter(|e| old(e) && e.oid.vid() == self.vid) {
+            let Some((pg, group)) = context.state.group_of(entry.oid) else { continue };
+            if !group.in_sync.contains(&place.node) {
+                continue;
+            }
+            if self.ready.has(pg) {
+                self.reconcile.settle(entry.oid); // G1
+                continue;
+            }
             let found = self.reconcile.found.entry(entry.oid).or_default();
             match entry.kind {
                 UnstableKind::Reset => found.reset = found.reset.max(entry.stamp),
                 UnstableKind::Blocks => {
-                    let end = entry.first_block.saturating_add(entry.count).min(blocks_max);
+                    let end = entry.first_block.saturating_add(entry.count).min(BLOCKS_PER_OBJECT);
                     found.blocks.extend(entry.first_block..end);
                 }
             }
         }
-        self.reconcile.gate |= self.phase == Phase::Live && !self.reconcile.is_idle();
     }
 
     /// Goes on with every object that can go on.
     pub(super) fn pump_reconcile(&mut self, context: &mut Context) {
-        self.open_jobs();
-        let waiting: Vec<Oid> = self
-            .reconcile
-            .jobs
-            .iter()
-            .filter(|(_, job)| matches!(job.step, Step::Wait | Step::Flying { left: 0 }))
-            .map(|(oid, _)| *oid)
-            .collect();
+        self.open_jobs(context);
+        let waits = |job: &Job| matches!(job.step, Step::Wait | Step::Flying { left: 0 });
+        let waiting: Vec<Oid> =
+            self.reconcile.jobs.iter().filter(|(_, job)| waits(job)).map(|(oid, _)| *oid).collect();
         for oid in waiting {
             self.advance_job(context, oid);
         }
-        if self.reconcile.is_idle() {
-            self.end_reconcile(context);
+    }
+
+    /// Begins with objects whose group is fit, so that none keeps the place of another.
+    fn open_jobs(&mut self, context: &mut Context) {
+        if self.reconcile.found.is_empty() {
+            return;
+        }
+        let with_data = self.phase == Phase::Live;
+        let found: Vec<Oid> = self.reconcile.found.keys().copied().collect();
+        for oid in found {
+            if self.reconcile.jobs.len() >= JOBS_MAX {
+                return;
+            }
+            let known = with_data || oid.kind() == ObjectKind::Map; // N3
+            if known && !self.reconcile.jobs.contains_key(&oid) && self.is_fit(context, oid) {
+                let Some(found) = self.reconcile.found.remove(&oid) else { continue };
+                let (reset, runs) = (found.reset, runs(&found.blocks));
+                let job = Job { reset, runs, step: Step::Wait, failures: 0 };
+                self.reconcile.jobs.insert(oid, job);
+            }
         }
     }
 
-    fn open_jobs(&mut self) {
-        let reconcile = &mut self.reconcile;
-        while reconcile.jobs.len() < JOBS_MAX {
-            let free = |(oid, _): &(&Oid, &Found)| !reconcile.jobs.contains_key(oid);
-            let Some(oid) = reconcile.found.iter().find(free).map(|(oid, _)| *oid) else { return };
-            let Some(found) = reconcile.found.remove(&oid) else { return };
-            let runs = runs(&found.blocks);
-            let job = Job { reset: found.reset, runs, step: Step::Wait, exists: false };
-            reconcile.jobs.insert(oid, job);
-        }
+    /// Everyone in sync is alive and has listed what it holds (N1).
+    fn is_fit(&self, context: &mut Context, oid: Oid) -> bool {
+        let state = context.state.clone();
+        state.group_of(oid).is_some_and(|(pg, group)| {
+            context.check_fit(pg, group) && self.is_complete(context, pg, group)
+        })
     }
 
     fn advance_job(&mut self, context: &mut Context, oid: Oid) {
         let Some(job) = self.reconcile.jobs.get(&oid) else { return };
         let (reset, run) = (job.reset, job.runs.last().copied());
         if reset == Stamp::NONE && run.is_none() {
-            self.close_job(oid);
+            self.close_job(context, oid);
             return;
         }
-        let Some((view, places)) = self.writable(context, oid, true) else { return }; // N1
-        if reset > Stamp::NONE {
+        if !self.is_fit(context, oid) {
+            return;
+        }
+        let absent = oid.kind() == ObjectKind::Data && !self.map.has(oid.index());
+        assert!(!absent || self.phase == Phase::Live, "N3: only a loaded map can miss an object");
+        if absent || reset > Stamp::NONE {
             if let Some(job) = self.reconcile.jobs.get_mut(&oid) {
                 job.reset = Stamp::NONE;
                 job.step = Step::Flying { left: 1 };
+                job.runs.retain(|_| !absent);
             }
-            self.launch(context, oid, Mutation::Reset, reset, Then::Reconcile(oid));
+            let stamp = if absent { self.sequencer.start() } else { reset }; // N2, N3
+            self.launch(context, oid, Mutation::Reset, stamp, Then::Reconcile(oid));
         } else if let Some((first, count)) = run {
-            let mut asked = BTreeMap::new();
-            for place in places {
-                asked.insert(place, self.ask_copy(context, oid, view, place, first, count));
-            }
-            if let Some(job) = self.reconcile.jobs.get_mut(&oid) {
-                job.step = Step::Comparing { view, asked, got: Vec::new() };
-            }
+            self.compare(context, oid, first, count);
+        }
+    }
+
+    fn compare(&mut self, context: &mut Context, oid: Oid, first: u32, count: u32) {
+        let Some((view, places)) = self.writable(context, oid) else { return };
+        let mut asked = BTreeMap::new();
+        for place in places {
+            asked.insert(place, self.ask_copy(context, oid, view, place, first, count));
+        }
+        if let Some(job) = self.reconcile.jobs.get_mut(&oid) {
+            job.step = Step::Comparing { view, asked, got: Vec::new() };
         }
     }
 
@@ -185,7 +247,7 @@ impl Attachment {
             Ok(ReplyBody::Blocks { blocks, data })
                 if blocks.len() == count as usize && verified(oid, first, &blocks, &data) =>
             {
-                (place, blocks, data)
+                Some((blocks, data))
             }
             // The log will tell; the object is compared anew after the next state change.
             Err(PeerError::StaleView(_) | PeerError::StaleGeneration | PeerError::NotInSync) => {
@@ -195,17 +257,10 @@ impl Attachment {
                 // One bad block must not hide its neighbours: look at each alone.
                 job.runs.pop();
                 job.runs.extend((first..first + count).map(|block| (block, 1)));
-                let asked = std::mem::take(asked);
-                job.step = Step::Wait;
-                asked.values().for_each(|id| {
-                    context.outstanding.remove(id);
-                });
+                job.compare_again(context);
                 return;
             }
-            _ => {
-                let none = BlockMeta { stamp: Stamp::NONE, checksum: 0, state: BlockState::Absent };
-                (place, vec![none], Payload::empty())
-            }
+            _ => None,
         };
         asked.remove(&place);
         got.push(copy);
@@ -217,16 +272,22 @@ impl Attachment {
     /// Every member has shown its copy of the run: the newest block goes to all where they differ.
     fn repair_run(&mut self, context: &mut Context, oid: Oid) {
         let Some(job) = self.reconcile.jobs.get_mut(&oid) else { return };
-        let Some((first, count)) = job.runs.pop() else { return };
+        let Some((first, count)) = job.runs.last().copied() else { return };
         let Step::Comparing { got, .. } = std::mem::replace(&mut job.step, Step::Wait) else {
             return;
         };
-        job.exists |= got.iter().flat_map(|copy| &copy.1).any(|b| b.state != BlockState::Absent);
-        let repairs: Vec<(Mutation, Stamp)> =
+        if got.len() > 1 && got.iter().all(Option::is_none) && job.failures < FAILURES_MAX {
+            // Nothing to choose from; what one of them could read later would be a surprise.
+            job.failures += 1;
+            return;
+        }
+        job.failures = 0;
+        job.runs.pop();
+        let repairs: Vec<Mutation> =
             (0..count).filter_map(|position| repair(oid, first, position as usize, &got)).collect();
         job.step = Step::Flying { left: repairs.len() };
-        for (mutation, stamp) in repairs {
-            self.launch(context, oid, mutation, stamp, Then::Reconcile(oid)); // N2
+        for mutation in repairs {
+            self.start_flight(context, oid, mutation, Then::Reconcile(oid)); // N2
         }
     }
 
@@ -237,51 +298,33 @@ impl Attachment {
         }
     }
 
-    fn close_job(&mut self, oid: Oid) {
-        let Some(job) = self.reconcile.jobs.remove(&oid) else { return };
-        if job.exists && oid.kind() == ObjectKind::Data {
-            self.reconcile.exist.insert(oid.index());
-        }
-        self.reconcile.settled.push(oid);
+    fn close_job(&mut self, context: &Context, oid: Oid) {
+        self.reconcile.jobs.remove(&oid);
+        self.reconcile.settle(oid);
+        self.refresh_group(context, oid);
     }
 
-    fn end_reconcile(&mut self, context: &mut Context) {
-        if self.any_listed() {
-            self.settle_listed();
-            self.reconcile.gate = false;
-            self.send_waiting_flights(context);
-            self.send_waiting_reads(context);
-        }
-        if self.phase == Phase::Live {
-            for index in std::mem::take(&mut self.reconcile.exist) {
-                if !self.map.has(index) {
-                    self.map.change(index, true, None);
-                }
-            }
-        }
-    }
-
-    /// Clears the lists of what is settled, once the map is durable (N3).
+    /// Tells every place which objects are settled, if it has not been told.
     pub(super) fn tell_settled(&mut self, context: &mut Context) {
-        let done = self.phase == Phase::Live
-            && self.map.is_quiet()
-            && self.reconcile.exist.is_empty()
-            && !self.reconcile.settled.is_empty();
-        if !done {
+        let version = self.reconcile.version;
+        if version == 0 {
             return;
         }
-        let mut lists: BTreeMap<Place, Vec<Oid>> = BTreeMap::new();
-        for oid in std::mem::take(&mut self.reconcile.settled) {
-            let Some((pg, group)) = context.state.group_of(oid) else { continue };
-            for place in context.write_set(pg, group) {
-                lists.entry(place).or_default().push(oid);
+        let told = |place: &Place| self.reconcile.told.get(place) == Some(&version);
+        let behind: Vec<Place> = self.peers.keys().filter(|p| !told(p)).copied().collect();
+        for place in behind {
+            let holds = |oid: &&Oid| {
+                let group = context.state.group_of(**oid);
+                group.is_some_and(|(pg, group)| context.write_set(pg, group).contains(&place))
+            };
+            let oids: Vec<Oid> = self.reconcile.settled.iter().filter(holds).copied().collect();
+            if !oids.is_empty() {
+                let body = RequestBody::Settle { oids };
+                let stable = self.sequencer.stable();
+                let message = request(self.vid, self.generation, View(0), stable, body);
+                context.send_and_forget(place, message);
             }
-        }
-        for (place, oids) in lists {
-            let body = RequestBody::Settle { oids };
-            let stable = self.sequencer.stable();
-            let message = request(self.vid, self.generation, View(0), stable, body);
-            context.send(place, Purpose::Settle, message);
+            self.reconcile.told.insert(place, version);
         }
     }
 
@@ -290,52 +333,50 @@ impl Attachment {
         let state = context.state.clone();
         for (oid, job) in &mut self.reconcile.jobs {
             let now = state.group_of(*oid).map(|(_, group)| group.view);
-            if let Step::Comparing { view, asked, .. } = &job.step
-                && Some(*view) != now
-            {
-                asked.values().for_each(|id| {
-                    context.outstanding.remove(id);
-                });
-                job.step = Step::Wait;
+            if matches!(&job.step, Step::Comparing { view, .. } if Some(*view) != now) {
+                job.compare_again(context);
             }
         }
     }
 
     pub(super) fn resend_compare(&mut self, context: &mut Context, place: Place) {
         for job in self.reconcile.jobs.values_mut() {
-            if let Step::Comparing { asked, .. } = &job.step
-                && asked.contains_key(&place)
-            {
-                asked.values().for_each(|id| {
-                    context.outstanding.remove(id);
-                });
-                job.step = Step::Wait;
+            if matches!(&job.step, Step::Comparing { asked, .. } if asked.contains_key(&place)) {
+                job.compare_again(context);
             }
         }
     }
 }
 
-/// The newest copy of one block, if the copies differ.
-fn repair(oid: Oid, first: u32, position: usize, got: &[Copy]) -> Option<(Mutation, Stamp)> {
-    let metas = || got.iter().filter_map(|(_, blocks, _)| blocks.get(position));
+impl Job {
+    fn compare_again(&mut self, context: &mut Context) {
+        if let Step::Comparing { asked, .. } = std::mem::replace(&mut self.step, Step::Wait) {
+            for id in asked.values() {
+                context.outstanding.remove(id);
+            }
+        }
+    }
+}
+
+/// What makes one block equal everywhere, if its copies differ or one cannot be read.
+fn repair(oid: Oid, first: u32, position: usize, got: &[Copy]) -> Option<Mutation> {
+    let readable = || got.iter().flatten();
+    let metas = || readable().filter_map(|(blocks, _)| blocks.get(position));
     let newest = metas().map(|meta| meta.stamp).max()?;
-    if metas().all(|meta| meta.stamp == newest) {
+    let absent = metas().all(|meta| meta.state == BlockState::Absent);
+    let equal = absent || metas().all(|meta| meta.stamp == newest);
+    if equal && got.iter().all(Option::is_some) {
         return None;
     }
-    let (_, blocks, data) =
-        got.iter().find(|(_, blocks, _)| blocks.get(position).map(|b| b.stamp) == Some(newest))?;
+    let is_newest = |blocks: &[BlockMeta]| blocks.get(position).map(|b| b.stamp) == Some(newest);
+    let (blocks, data) = readable().find(|(blocks, _)| is_newest(blocks))?;
     let number = first + position as u32;
-    let mutation = match blocks.get(position)?.state {
-        BlockState::Absent => return None,
-        BlockState::Hole => Mutation::Hole { first: number, count: 1 },
-        BlockState::Data => {
-            let before =
-                blocks.iter().take(position).filter(|b| b.state == BlockState::Data).count();
-            let at = before * BLOCK_BYTES;
-            Mutation::write(oid, number, data.slice(at..at + BLOCK_BYTES))
-        }
-    };
-    Some((mutation, newest))
+    if blocks.get(position)?.state != BlockState::Data {
+        return Some(Mutation::Hole { first: number, count: 1 });
+    }
+    let before = blocks.iter().take(position).filter(|b| b.state == BlockState::Data).count();
+    let at = before * BLOCK_BYTES;
+    Some(Mutation::write(oid, number, data.slice(at..at + BLOCK_BYTES)))
 }
 
 /// Neighbouring blocks together, at most [`RUN_BLOCKS`] each.

@@ -28,8 +28,11 @@ impl Sequencer {
         Stamp::new(self.generation, self.last) // Q1
     }
 
+    /// Stamps of older generations (resets rolled forward) are not ours to count.
     pub(super) fn complete(&mut self, stamp: Stamp) {
-        self.incomplete.remove(&stamp.sequence());
+        if stamp.generation() == self.generation {
+            self.incomplete.remove(&stamp.sequence());
+        }
     }
 
     pub(super) fn is_quiet(&self) -> bool {

@@ -98,11 +98,7 @@ const fn bucket(vid: Vid) -> usize {
 impl Default for Catalogue {
     fn default() -> Self {
         let buckets = 1 << BUCKET_BITS;
-        Self {
-            vdis: vec![Arc::default(); buckets],
-            names: vec![Arc::default(); buckets],
-            used: 0,
-        }
+        Self { vdis: vec![Arc::default(); buckets], names: vec![Arc::default(); buckets], used: 0 }
     }
 }
 

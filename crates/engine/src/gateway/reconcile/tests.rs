@@ -1,37 +1,49 @@
 use super::*;
-use sheepdog_proto::{Buffer, Generation, NodeId, Vid};
+use sheepdog_proto::{Buffer, Generation, Vid};
 
-fn copy(node: u16, stamp: u64, state: BlockState) -> Copy {
-    let oid = Oid::data(Vid::new(1).unwrap(), 0);
-    let bytes = Buffer::copy_of(&[node as u8; BLOCK_BYTES]).share();
-    let checksum = sheepdog_proto::block_checksum(oid, 5, &bytes);
-    let stamp = Stamp::new(Generation(1), stamp);
-    let data = if state == BlockState::Data { bytes } else { Payload::empty() };
-    (Place { node: NodeId(node), shard: 0 }, vec![BlockMeta { stamp, checksum, state }], data)
+fn oid() -> Oid {
+    Oid::data(Vid::new(1).unwrap(), 0)
 }
 
-fn repaired(copies: &[Copy]) -> Option<(Mutation, Stamp)> {
-    repair(Oid::data(Vid::new(1).unwrap(), 0), 5, 0, copies)
+fn copy(fill: u8, stamp: u64, state: BlockState) -> Copy {
+    let bytes = Buffer::copy_of(&[fill; BLOCK_BYTES]).share();
+    let checksum = sheepdog_proto::block_checksum(oid(), 5, &bytes);
+    let stamp = Stamp::new(Generation(1), stamp);
+    let data = if state == BlockState::Data { bytes } else { Payload::empty() };
+    Some((vec![BlockMeta { stamp, checksum, state }], data))
+}
+
+/// The first byte of the block that is written to all, or "hole", or "none".
+fn check(copies: &[Copy], expect: &str) {
+    let found = match repair(oid(), 5, 0, copies) {
+        None => "none".to_owned(),
+        Some(Mutation::Write { first: 5, data, .. }) => data[0].to_string(),
+        Some(Mutation::Hole { first: 5, count: 1 }) => "hole".to_owned(),
+        Some(other) => format!("{other:?}"),
+    };
+    assert_eq!(found, expect, "{copies:?}");
 }
 
 #[test]
 fn equal_copies_need_no_repair() {
     let data = BlockState::Data;
-    assert!(repaired(&[copy(0, 4, data), copy(1, 4, data)]).is_none());
+    check(&[copy(7, 4, data), copy(7, 4, data)], "none");
+    check(&[copy(0, 0, BlockState::Absent), copy(0, 3, BlockState::Absent)], "none");
+    check(&[None, None], "none");
 }
 
 #[test]
-fn the_newest_copy_wins_with_its_own_stamp() {
+fn the_newest_copy_wins() {
     let data = BlockState::Data;
-    let repair = repaired(&[copy(0, 4, data), copy(1, 9, data), copy(2, 0, BlockState::Absent)]);
-    let Some((Mutation::Write { first, data, .. }, stamp)) = repair else { panic!("{repair:?}") };
-    assert_eq!((first, data[0], stamp), (5, 1, Stamp::new(Generation(1), 9))); // N2
-    let hole = repaired(&[copy(0, 4, data_state()), copy(1, 9, BlockState::Hole)]);
-    assert!(matches!(hole, Some((Mutation::Hole { first: 5, count: 1 }, _))));
+    check(&[copy(7, 4, data), copy(8, 9, data), copy(0, 0, BlockState::Absent)], "8");
+    check(&[copy(7, 4, data), copy(0, 9, BlockState::Hole)], "hole");
 }
 
-fn data_state() -> BlockState {
-    BlockState::Data
+#[test]
+fn a_copy_that_cannot_be_read_makes_the_choice_final() {
+    let data = BlockState::Data;
+    check(&[None, copy(7, 4, data), copy(7, 4, data)], "7"); // N2
+    check(&[None, copy(0, 0, BlockState::Absent)], "hole");
 }
 
 #[test]

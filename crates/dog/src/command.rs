@@ -1,0 +1,57 @@
+//! Commands: one file per verb, in the folder of its noun.
+
+mod cluster;
+mod node;
+mod vdi;
+
+use crate::cli::{Cli, ClusterVerb, Common, NodeVerb, Noun, ObjectVerb, VdiVerb};
+use crate::playground;
+use crate::trouble::Trouble;
+
+/// Carries out one command line.
+pub(crate) async fn run(cli: Cli) -> Result<(), Trouble> {
+    match cli.noun {
+        Noun::Cluster(verb) => match verb {
+            ClusterVerb::Format(options) => cluster::format::run(&options).await,
+            ClusterVerb::Info(common) => cluster::info::run(&common).await,
+            ClusterVerb::Shutdown(common) => cluster::shutdown::run(&common).await,
+        },
+        Noun::Node(verb) => match verb {
+            NodeVerb::List(common) => node::list::run(&common).await,
+            NodeVerb::Info(common) => node::info::run(&common).await,
+        },
+        Noun::Vdi(verb) => match verb {
+            VdiVerb::Create(options) => vdi::create::run(&options).await,
+            VdiVerb::Delete(options) => vdi::delete::run(&options).await,
+            VdiVerb::List(options) => vdi::list::run(&options).await,
+            VdiVerb::Resize(options) => vdi::resize::run(&options).await,
+            VdiVerb::Read(options) => vdi::read::run(&options).await,
+            VdiVerb::Write(options) => vdi::write::run(&options).await,
+            VdiVerb::Object(ObjectVerb::Location(options)) => vdi::object::run(&options).await,
+        },
+        Noun::Playground(options) => playground::run(&options).await,
+        Noun::Tether(options) => Err(playground::tether::run(&options)),
+    }
+}
+
+/// Whether trouble is to be told as JSON too.
+pub(crate) fn wants_json(cli: &Cli) -> bool {
+    common(&cli.noun).is_some_and(|common| common.json)
+}
+
+const fn common(noun: &Noun) -> Option<&Common> {
+    Some(match noun {
+        Noun::Cluster(ClusterVerb::Format(options)) => &options.common,
+        Noun::Cluster(ClusterVerb::Info(common) | ClusterVerb::Shutdown(common))
+        | Noun::Node(NodeVerb::List(common) | NodeVerb::Info(common)) => common,
+        Noun::Vdi(verb) => match verb {
+            VdiVerb::Create(options) => &options.common,
+            VdiVerb::Delete(options) => &options.common,
+            VdiVerb::List(options) => &options.common,
+            VdiVerb::Resize(options) => &options.common,
+            VdiVerb::Read(options) | VdiVerb::Write(options) => &options.common,
+            VdiVerb::Object(ObjectVerb::Location(options)) => &options.common,
+        },
+        Noun::Playground(_) | Noun::Tether(_) => return None,
+    })
+}

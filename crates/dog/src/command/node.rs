@@ -1,0 +1,4 @@
+//! `dog node`: the sheep of the cluster.
+
+pub(super) mod info;
+pub(super) mod list;

@@ -1,0 +1,244 @@
+//! Herd: a cluster of real sheep, in a directory and on ports of its own.
+//!
+//! Way: `Herd::of(3).format().await` → disasters (`kill`, `start`, ...) → [`Herd::end`], which also
+//!      checks that every sheep that lives stops in order and that none has panicked.
+//! Holds:
+//!   H1 a herd that is dropped without its end shows the tails of all logs: the test has failed.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+use sheepdog_client::admin::AdminClient;
+use sheepdog_client::admin::types::{Copies, FormatRequest, NewVdi, Vdi};
+use tempfile::TempDir;
+
+use crate::port::PortRow;
+use crate::sheep::Sheep;
+use crate::tgt::Tgt;
+
+const PORTS_PER_SHEEP: u16 = 4;
+/// The first port of the row that no sheep has.
+const PORTS_FREE: u16 = 24;
+
+/// Sheep that are to be started.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    count: usize,
+    arguments: Vec<String>,
+    format: FormatRequest,
+}
+
+/// Sheep, their directories and their ports.
+#[derive(Debug)]
+pub struct Herd {
+    sheep: Vec<Sheep>,
+    row: PortRow,
+    place: TempDir,
+    ended: bool,
+}
+
+impl Plan {
+    /// Gives every sheep more words on its command line.
+    #[must_use]
+    pub fn arguments(mut self, words: &[&str]) -> Self {
+        self.arguments.extend(words.iter().map(|word| (*word).to_owned()));
+        self
+    }
+
+    /// Objects of 2^`shift` bytes.
+    #[must_use]
+    pub const fn object_shift(mut self, shift: u8) -> Self {
+        self.format.object_shift = Some(shift);
+        self
+    }
+
+    /// Copies of everything.
+    #[must_use]
+    pub const fn copies(mut self, copies: Copies) -> Self {
+        self.format.copies = copies;
+        self
+    }
+
+    /// Starts the sheep, one after the other: the first one serves the coordination log.
+    ///
+    /// # Errors
+    /// If one does not start.
+    pub async fn start(self) -> Result<Herd> {
+        let place = tempfile::Builder::new().prefix("sheepdog-e2e-").tempdir()?;
+        let row = PortRow::claim()?;
+        let mut herd = Herd { sheep: Vec::new(), row, place, ended: false };
+        for index in 0..self.count {
+            herd.add(&self.arguments);
+            herd.sheep[index].start().await?;
+        }
+        Ok(herd)
+    }
+
+    /// Starts the sheep and formats the cluster.
+    ///
+    /// # Errors
+    /// If one does not start.
+    pub async fn format(self) -> Result<Herd> {
+        let format = self.format.clone();
+        let herd = self.start().await?;
+        herd.admin(0).format(&format).await.context("format")?;
+        Ok(herd)
+    }
+}
+
+impl Herd {
+    /// A plan of `count` sheep with one shard each, three copies, and objects of 1 MiB.
+    #[must_use]
+    pub fn of(count: usize) -> Plan {
+        let format = FormatRequest {
+            copies: Copies::Auto,
+            object_shift: Some(20),
+            partition_bits: None,
+            force: false,
+        };
+        Plan { count, arguments: Vec::new(), format }
+    }
+
+    /// One more sheep, not started.
+    pub fn add(&mut self, arguments: &[String]) -> usize {
+        let index = self.sheep.len();
+        let first = index as u16 * PORTS_PER_SHEEP;
+        assert!(first + PORTS_PER_SHEEP <= PORTS_FREE, "a row has ports for six sheep");
+        let ports = [0, 1, 2, 3].map(|port| self.row.port(first + port));
+        self.sheep.push(Sheep::new(index, ports, self.place.path(), arguments));
+        index
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.sheep.len()
+    }
+
+    /// One of them.
+    #[must_use]
+    pub fn sheep(&self, index: usize) -> &Sheep {
+        &self.sheep[index]
+    }
+
+    /// One of them, to start or stop it.
+    pub fn sheep_mut(&mut self, index: usize) -> &mut Sheep {
+        &mut self.sheep[index]
+    }
+
+    /// A directory that goes away with the herd.
+    #[must_use]
+    pub fn place(&self) -> &Path {
+        self.place.path()
+    }
+
+    /// A port for something else; there are six.
+    #[must_use]
+    pub fn port(&self, index: u16) -> u16 {
+        self.row.port(PORTS_FREE + index)
+    }
+
+    /// Client of one sheep's admin API.
+    #[must_use]
+    pub fn admin(&self, index: usize) -> AdminClient {
+        self.sheep[index].admin()
+    }
+
+    /// Makes a VDI of the default class.
+    ///
+    /// # Errors
+    /// As told by the first sheep that lives.
+    pub async fn create(&self, name: &str, size: u64) -> Result<Vdi> {
+        let alive = self.sheep.iter().find(|sheep| sheep.lives()).context("no sheep lives")?;
+        let new = NewVdi { name: name.to_owned(), size, copies: None, object_shift: None };
+        alive.admin().create(&new).await.with_context(|| format!("create {name}"))
+    }
+
+    /// SIGKILL of one sheep.
+    ///
+    /// # Errors
+    /// If it does not live.
+    pub fn kill(&mut self, index: usize) -> Result<()> {
+        self.sheep[index].kill()
+    }
+
+    /// SIGKILL of all at once, as near to it as one process can.
+    ///
+    /// # Errors
+    /// If one does not live.
+    pub fn cut_power(&mut self) -> Result<()> {
+        for sheep in &mut self.sheep {
+            sheep.life()?.signal(Signal::KILL)?;
+        }
+        for sheep in &mut self.sheep {
+            sheep.kill().or_else(|_| Ok::<(), anyhow::Error>(()))?;
+        }
+        Ok(())
+    }
+
+    /// Starts one sheep where and as it was.
+    ///
+    /// # Errors
+    /// If it does not come to serve.
+    pub async fn start(&mut self, index: usize) -> Result<()> {
+        self.sheep[index].start().await
+    }
+
+    /// Starts all sheep at once, and waits for all.
+    ///
+    /// # Errors
+    /// If one does not come to serve.
+    pub async fn start_all(&mut self) -> Result<()> {
+        for sheep in &mut self.sheep {
+            sheep.spawn()?;
+        }
+        for sheep in &mut self.sheep {
+            sheep.ready().await?;
+        }
+        Ok(())
+    }
+
+    /// An iSCSI target program of this herd's own.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub async fn tgt(&self) -> Result<Tgt> {
+        Tgt::start(self.port(0), self.place.path()).await
+    }
+
+    /// Ends the sheep that live, by SIGTERM.
+    ///
+    /// # Errors
+    /// If one had ended by itself, ends with another code than 0, or has panicked.
+    pub async fn end(mut self) -> Result<()> {
+        for sheep in self.sheep.iter_mut().filter(|sheep| sheep.lives()) {
+            let index = sheep.index;
+            let ended = sheep.life()?.ended()?;
+            ensure!(ended.is_none(), "sheep {index} had ended by itself: {ended:?}");
+            sheep.life()?.signal(Signal::TERM)?;
+        }
+        for sheep in self.sheep.iter_mut().filter(|sheep| sheep.lives()) {
+            let status = sheep.wait_end().await?;
+            ensure!(status.success(), "sheep {} stopped with {status}", sheep.index);
+        }
+        for sheep in &self.sheep {
+            let log = sheep.log();
+            let panic = log.lines().find(|line| line.contains("panicked at"));
+            ensure!(panic.is_none(), "sheep {}: {panic:?}", sheep.index);
+        }
+        self.ended = true;
+        Ok(())
+    }
+}
+
+impl Drop for Herd {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        for sheep in &self.sheep {
+            eprintln!("-- end of the log of sheep {}\n{}", sheep.index, sheep.log_tail()); // H1
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! One sheep of a herd: its places, its addresses, its lives.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::Signal;
+use sheepdog_client::admin::AdminClient;
+use sheepdog_client::endpoint::Endpoint;
+
+use crate::process::Process;
+use crate::setting;
+use crate::wait;
+
+const READY: Duration = Duration::from_secs(60);
+const END: Duration = Duration::from_secs(40);
+const ADMIN: Duration = Duration::from_secs(60);
+/// Lines of each log shown when a test fails.
+const TAIL_LINES: usize = 25;
+
+/// A sheep, running or not.
+#[derive(Debug)]
+pub struct Sheep {
+    /// Its place in the herd.
+    pub index: usize,
+    /// Of the first Sheepdog's protocol; then peer, admin, NBD.
+    ports: [u16; 4],
+    place: PathBuf,
+    /// Words of its command line besides directory, log and ports.
+    pub arguments: Vec<String>,
+    life: Option<Process>,
+}
+
+impl Sheep {
+    pub(crate) fn new(index: usize, ports: [u16; 4], place: &Path, arguments: &[String]) -> Self {
+        let (place, arguments) = (place.to_owned(), arguments.to_vec());
+        Self { index, ports, place, arguments, life: None }
+    }
+
+    /// Its directory.
+    #[must_use]
+    pub fn directory(&self) -> PathBuf {
+        self.place.join(format!("sheep{}", self.index))
+    }
+
+    /// What it logs, through all its lives.
+    #[must_use]
+    pub fn log_path(&self) -> PathBuf {
+        self.place.join(format!("sheep{}.log", self.index))
+    }
+
+    /// All that it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.log_path()).unwrap_or_default()).into_owned()
+    }
+
+    pub(crate) fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+    }
+
+    /// Its command line.
+    ///
+    /// # Errors
+    /// If there is no program.
+    pub fn command(&self) -> Result<Command> {
+        let [legacy, peer, admin, nbd] = self.ports.map(|port| port.to_string());
+        let mut command = Command::new(setting::program("sheep")?);
+        command.arg("-c").arg(format!("local:{}", self.place.join("log").display()));
+        command.args(["-p", &legacy, "--peer-port", &peer]);
+        command.args(["--admin-port", &admin, "--nbd-port", &nbd]);
+        command.args(&self.arguments).arg(self.directory());
+        Ok(command)
+    }
+
+    /// Starts a life; it may take a while until it serves.
+    ///
+    /// # Errors
+    /// If it lives already or cannot be started.
+    pub fn spawn(&mut self) -> Result<()> {
+        ensure!(self.life.is_none(), "sheep {} lives already", self.index);
+        let out = self.place.join(format!("sheep{}.out", self.index));
+        let name = format!("sheep {}", self.index);
+        self.life = Some(Process::start(&name, &self.command()?, &out, &self.log_path())?);
+        Ok(())
+    }
+
+    /// Waits until it serves.
+    ///
+    /// # Errors
+    /// If it ends instead, or after a minute.
+    pub async fn ready(&mut self) -> Result<()> {
+        let what = format!("sheep {} to be ready", self.index);
+        let life = self.life.as_mut().with_context(|| format!("{what}: it was not started"))?;
+        wait::until(&what, READY, async || match life.ended()? {
+            Some(status) => bail!("it ended ({status})"),
+            None => Ok(life.output().contains("sheep is ready: ").then_some(())),
+        })
+        .await
+    }
+
+    /// Starts a life and waits until it serves.
+    ///
+    /// # Errors
+    /// If it ends instead.
+    pub async fn start(&mut self) -> Result<()> {
+        self.spawn()?;
+        self.ready().await
+    }
+
+    /// SIGKILL; gone on return.
+    ///
+    /// # Errors
+    /// If it does not live.
+    pub fn kill(&mut self) -> Result<()> {
+        let name = format!("sheep {}", self.index);
+        self.life.take().with_context(|| format!("{name} does not live"))?.kill()
+    }
+
+    /// SIGTERM, and how it ended.
+    ///
+    /// # Errors
+    /// If it does not live, or does not end.
+    pub async fn terminate(&mut self) -> Result<ExitStatus> {
+        self.life()?.signal(Signal::TERM)?;
+        self.wait_end().await
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub async fn wait_end(&mut self) -> Result<ExitStatus> {
+        let status = self.life()?.wait(END).await?;
+        self.life = None;
+        Ok(status)
+    }
+
+    /// Whether a life goes on as far as is known.
+    #[must_use]
+    pub const fn lives(&self) -> bool {
+        self.life.is_some()
+    }
+
+    pub(crate) fn life(&mut self) -> Result<&mut Process> {
+        let name = format!("sheep {}", self.index);
+        self.life.as_mut().with_context(|| format!("{name} does not live"))
+    }
+
+    /// Client of its admin API.
+    #[must_use]
+    pub fn admin(&self) -> AdminClient {
+        AdminClient::new(Endpoint::loopback(self.ports[2]), Some(ADMIN))
+    }
+
+    /// Its admin port.
+    #[must_use]
+    pub const fn admin_port(&self) -> u16 {
+        self.ports[2]
+    }
+
+    /// Where it speaks NBD by TCP.
+    #[must_use]
+    pub fn nbd(&self) -> Endpoint {
+        Endpoint::loopback(self.ports[3])
+    }
+
+    /// Where it speaks NBD by unix socket.
+    #[must_use]
+    pub fn nbd_unix(&self) -> Endpoint {
+        Endpoint::unix(&self.directory().join("nbd.sock"))
+    }
+
+    /// Where it speaks the first Sheepdog's protocol by TCP.
+    #[must_use]
+    pub fn legacy(&self) -> Endpoint {
+        Endpoint::loopback(self.ports[0])
+    }
+
+    /// Where it speaks the first Sheepdog's protocol by unix socket.
+    #[must_use]
+    pub fn legacy_unix(&self) -> Endpoint {
+        Endpoint::unix(&self.directory().join("sock"))
+    }
+
+    /// Port of the first Sheepdog's protocol.
+    #[must_use]
+    pub const fn legacy_port(&self) -> u16 {
+        self.ports[0]
+    }
+
+    /// For clients of libnbd and QEMU, by TCP.
+    #[must_use]
+    pub fn nbd_uri(&self, vdi: &str) -> String {
+        format!("nbd://127.0.0.1:{}/{vdi}", self.ports[3])
+    }
+
+    /// For clients of libnbd and QEMU, by unix socket.
+    #[must_use]
+    pub fn nbd_unix_uri(&self, vdi: &str) -> String {
+        format!("nbd+unix:///{vdi}?socket={}", self.directory().join("nbd.sock").display())
+    }
+
+    /// For QEMU's own driver, by TCP.
+    #[must_use]
+    pub fn sheepdog_uri(&self, vdi: &str) -> String {
+        format!("sheepdog://127.0.0.1:{}/{vdi}", self.ports[0])
+    }
+
+    /// For QEMU's own driver, by unix socket.
+    #[must_use]
+    pub fn sheepdog_unix_uri(&self, vdi: &str) -> String {
+        format!("sheepdog+unix:///{vdi}?socket={}", self.directory().join("sock").display())
+    }
+}

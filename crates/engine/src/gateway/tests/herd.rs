@@ -1,0 +1,483 @@
+//! A herd in one thread: real gateways, real admission, real cluster state; log, network and
+//! stores in memory. Nothing happens unless the caller says so.
+//!
+//! Way: `sheep` are processes with a life; a life has shards ([`Unit`]), each at its own place in
+//!      the log; `link` carries their messages; what a client would see is collected in `events`.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use sheepdog_proto::command::{Addresses, Command, Copies};
+use sheepdog_proto::peer::{PeerError, Reply, ReplyBody, Request, RequestBody};
+use sheepdog_proto::{Buffer, Generation, Incarnation, LogIndex, NodeId, Oid, Vid};
+
+use super::super::{Action, Gateway, Me, Place};
+use super::link::Links;
+use super::memory::Memory;
+use super::random::Random;
+use crate::replica::{Admission, admit};
+use crate::state::{ClusterState, Outcome};
+use crate::volume::{Answer, Operation, Refusal};
+
+/// What a client or an operator would notice.
+#[derive(Debug)]
+pub(super) enum Event {
+    Answer(u64, Result<Answer, Refusal>),
+    Granted(Place, Vid, Generation),
+    Live(Vid),
+    Drained(Vid, Generation),
+    Lost(Place, Vid),
+    Died(NodeId),
+}
+
+/// One shard of one life.
+#[derive(Debug)]
+pub(super) struct Unit {
+    /// Log entries applied.
+    pub(super) applied: usize,
+    pub(super) gateway: Gateway,
+    held: VecDeque<(u64, Request)>,
+    /// Admitted, not yet done by the store.
+    queue: VecDeque<(u64, Request)>,
+}
+
+#[derive(Debug)]
+pub(super) struct Life {
+    pub(super) serial: u64,
+    pub(super) me: Me,
+    pub(super) units: Vec<Unit>,
+}
+
+#[derive(Debug)]
+pub(super) struct Sheep {
+    pub(super) life: Option<Life>,
+    pub(super) stores: Vec<Memory>,
+}
+
+/// Faults of stores, per thousand requests, and how often a crash forgets a watermark.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Weakness {
+    pub(super) unreadable: usize,
+    pub(super) full: usize,
+    pub(super) forgets: usize,
+}
+
+type Filter = Box<dyn Fn(Place, &Request) -> bool>;
+
+/// Everything.
+pub(super) struct Herd {
+    pub(super) random: Random,
+    pub(super) log: Vec<Command>,
+    pub(super) states: Vec<Arc<ClusterState>>,
+    pub(super) outcomes: Vec<Option<Outcome>>,
+    pub(super) sheep: Vec<Sheep>,
+    pub(super) links: Links,
+    pub(super) proposals: VecDeque<Command>,
+    pub(super) events: VecDeque<Event>,
+    pub(super) weakness: Weakness,
+    /// Requests that do not arrive for now.
+    pub(super) stopped: Option<Filter>,
+    /// Sheep whose replies do not arrive for now.
+    pub(super) mute: BTreeSet<NodeId>,
+    pub(super) is_loud: bool,
+    lives: u64,
+    shards: u16,
+}
+
+impl Herd {
+    /// `count` sheep, joined and formatted.
+    pub(super) fn new(seed: u64, count: u16, shards: u16, copies: Copies, bits: u8) -> Self {
+        let mut herd = Self {
+            random: Random::new(seed),
+            log: Vec::new(),
+            states: vec![Arc::new(ClusterState::default())],
+            outcomes: vec![None],
+            sheep: Vec::new(),
+            links: Links::default(),
+            proposals: VecDeque::new(),
+            events: VecDeque::new(),
+            weakness: Weakness::default(),
+            stopped: None,
+            mute: BTreeSet::new(),
+            is_loud: false,
+            lives: 0,
+            shards,
+        };
+        for node in 0..count {
+            let stores = (0..shards).map(|_| Memory::default()).collect();
+            herd.sheep.push(Sheep { life: None, stores });
+            herd.start(NodeId(node));
+        }
+        let (cluster, time_ns) = (7, 0);
+        let format =
+            Command::Format { cluster, time_ns, partition_bits: bits, object_shift: 20, copies };
+        assert_eq!(herd.append(format), Some(Outcome::Done));
+        herd
+    }
+
+    pub(super) fn say(&self, line: impl FnOnce() -> String) {
+        if self.is_loud {
+            eprintln!("{}", line());
+        }
+    }
+
+    /// The state after the last entry of the log.
+    pub(super) fn newest(&self) -> &Arc<ClusterState> {
+        self.states.last().expect("the empty state is always there")
+    }
+
+    pub(super) fn append(&mut self, command: Command) -> Option<Outcome> {
+        let mut state = (**self.newest()).clone();
+        let index = LogIndex(self.log.len() as u64 + 1);
+        let outcome = state.apply(index, &command).ok();
+        self.say(|| format!("log {index}: {command:?} -> {outcome:?}"));
+        self.log.push(command);
+        self.states.push(Arc::new(state));
+        self.outcomes.push(outcome.clone());
+        outcome
+    }
+
+    pub(super) fn create(&mut self, name: &str, objects: u64) -> Vid {
+        let (copies, object_shift) = (None, None);
+        let (name, size) = (name.to_owned(), objects << 20);
+        let create = Command::CreateVdi { name, size, copies, object_shift, time_ns: 0 };
+        match self.append(create) {
+            Some(Outcome::Created(vid)) => vid,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The command that asks the log to give `vid` to a living sheep.
+    pub(super) fn attach_command(&self, vid: Vid, node: NodeId) -> Option<Command> {
+        let incarnation = self.life(node)?.me.incarnation;
+        Some(Command::Attach { vid, node, incarnation, time_ns: 0 })
+    }
+
+    pub(super) fn life(&self, node: NodeId) -> Option<&Life> {
+        self.sheep[usize::from(node.0)].life.as_ref()
+    }
+
+    pub(super) fn unit(&mut self, place: Place) -> Option<&mut Unit> {
+        let life = self.sheep[usize::from(place.node.0)].life.as_mut()?;
+        life.units.get_mut(usize::from(place.shard))
+    }
+
+    pub(super) fn places(&self) -> Vec<Place> {
+        let of = |(node, sheep): (usize, &Sheep)| {
+            let shards = sheep.life.as_ref().map_or(0, |life| life.units.len() as u16);
+            (0..shards).map(move |shard| Place { node: NodeId(node as u16), shard })
+        };
+        self.sheep.iter().enumerate().flat_map(of).collect()
+    }
+
+    /// The place that serves `vid` on `node`.
+    pub(super) fn door(&self, vid: Vid, node: NodeId) -> Place {
+        Place { node, shard: (vid.get() % u32::from(self.shards)) as u16 }
+    }
+
+    pub(super) fn submit(&mut self, place: Place, vid: Vid, operation: Operation, token: u64) {
+        self.say(|| format!("submit {token} at {}: {}", name(place), describe(&operation)));
+        if let Some(unit) = self.unit(place) {
+            unit.gateway.submit(vid, operation, token);
+        }
+        self.pump(place);
+    }
+
+    pub(super) fn drain(&mut self, place: Place, vid: Vid) {
+        self.say(|| format!("drain {vid} at {}", name(place)));
+        if let Some(unit) = self.unit(place) {
+            unit.gateway.drain(vid);
+        }
+        self.pump(place);
+    }
+
+    pub(super) fn tick(&mut self, place: Place) {
+        if let Some(unit) = self.unit(place) {
+            unit.gateway.tick();
+        }
+        self.pump(place);
+    }
+
+    /// A new life joins. It has applied the log up to its own entry.
+    pub(super) fn start(&mut self, node: NodeId) {
+        let join = Command::Join {
+            uuid: 0x51_0000 + u128::from(node.0),
+            zone: u32::from(node.0),
+            weight: 16,
+            shards: self.shards,
+            addresses: Addresses::default(),
+        };
+        self.append(join);
+        let incarnation = Incarnation(self.log.len() as u64);
+        let me = Me { node, incarnation };
+        let unit = |_| Unit {
+            applied: self.log.len(),
+            gateway: Gateway::new(me, self.newest().clone()),
+            held: VecDeque::new(),
+            queue: VecDeque::new(),
+        };
+        let units = (0..self.shards).map(unit).collect();
+        self.lives += 1;
+        let life = Life { serial: self.lives, me, units };
+        self.sheep[usize::from(node.0)].life = Some(life);
+    }
+
+    /// The process is gone; the log does not know yet.
+    pub(super) fn kill(&mut self, node: NodeId) {
+        self.say(|| format!("kill {node}"));
+        let keeps_late = self.random.chance(500);
+        self.links.bury(node, keeps_late);
+        let sheep = &mut self.sheep[usize::from(node.0)];
+        sheep.life = None;
+        for store in &mut sheep.stores {
+            store.crash(&mut self.random, self.weakness.forgets);
+        }
+        self.events.push_back(Event::Died(node));
+    }
+
+    /// The log learns that the newest life of a sheep has ended.
+    pub(super) fn gone(&mut self, node: NodeId) {
+        let Some(member) = self.newest().members.get(node) else { return };
+        let incarnation = member.incarnation;
+        self.append(Command::Gone { node, incarnation });
+    }
+
+    /// A shard applies the log up to entry `to` and then learns of it at once.
+    pub(super) fn advance(&mut self, place: Place, to: usize, grants_first: bool) {
+        let Some(life) = self.life(place.node) else { return };
+        let (me, from) = (life.me, life.units[usize::from(place.shard)].applied);
+        if to <= from {
+            return;
+        }
+        let state = self.states[to].clone();
+        self.say(|| format!("{} applies up to {to}", name(place)));
+        let member = state.members.get(me.node);
+        if member.is_none_or(|m| !m.up || m.incarnation != me.incarnation) {
+            self.kill(place.node);
+            return;
+        }
+        if let Some(unit) = self.unit(place) {
+            unit.applied = to;
+        }
+        if grants_first {
+            self.tell_grants(place, me, from, to);
+        }
+        if let Some(unit) = self.unit(place) {
+            unit.gateway.handle_state(state);
+        }
+        self.pump(place);
+        if !grants_first {
+            self.tell_grants(place, me, from, to);
+        }
+        let held = self.unit(place).map(|unit| std::mem::take(&mut unit.held)).unwrap_or_default();
+        for (link, request) in held {
+            self.receive(place, link, request);
+        }
+    }
+
+    fn tell_grants(&mut self, place: Place, me: Me, from: usize, to: usize) {
+        for index in from + 1..=to {
+            match self.log[index - 1] {
+                Command::Attach { vid, node, incarnation, .. }
+                    if (Me { node, incarnation }) == me && self.door(vid, node) == place =>
+                {
+                    let Some(Outcome::Attached(generation)) = self.outcomes[index] else {
+                        continue;
+                    };
+                    let vdi = self.states[index].catalogue.get(vid);
+                    let owner = vdi.and_then(|vdi| vdi.attachment.clone()).expect("just granted");
+                    if let Some(unit) = self.unit(place) {
+                        unit.gateway.handle_granted(vid, &owner);
+                    }
+                    self.events.push_back(Event::Granted(place, vid, generation));
+                }
+                Command::Detach { vid, generation } if self.door(vid, me.node) == place => {
+                    if let Some(unit) = self.unit(place) {
+                        unit.gateway.forget(vid, generation);
+                    }
+                }
+                _ => {}
+            }
+            self.pump(place);
+        }
+    }
+
+    /// Carries out what a gateway wants.
+    pub(super) fn pump(&mut self, place: Place) {
+        let Some(life) = self.life(place.node) else { return };
+        let serial = life.serial;
+        let Some(unit) = self.unit(place) else { return };
+        for action in unit.gateway.take_actions() {
+            match action {
+                Action::Send(to, request) => {
+                    self.say(|| format!("  {} -> {}: {}", name(place), name(to), show(&request)));
+                    let alive = self.life(to.node).is_some();
+                    self.links.send(place, serial, to, alive, request);
+                }
+                Action::Propose(command) => {
+                    self.say(|| format!("  {} proposes {command:?}", name(place)));
+                    self.proposals.push_back(command);
+                }
+                Action::Answer(token, result) => {
+                    self.say(|| format!("  answer {token}: {}", show_answer(&result)));
+                    self.events.push_back(Event::Answer(token, result));
+                }
+                Action::Live(vid) => {
+                    self.say(|| format!("  {vid} is live at {}", name(place)));
+                    self.events.push_back(Event::Live(vid));
+                }
+                Action::Drained(vid, generation) => {
+                    self.say(|| format!("  {vid} generation {generation} is drained"));
+                    self.events.push_back(Event::Drained(vid, generation));
+                }
+                Action::Lost(vid) => {
+                    self.say(|| format!("  {vid} is lost at {}", name(place)));
+                    self.events.push_back(Event::Lost(place, vid));
+                }
+            }
+        }
+    }
+
+    /// The next request of a connection arrives. False if there is none or it is stopped.
+    pub(super) fn deliver_request(&mut self, at: usize) -> bool {
+        let Some(link) = self.links.all.get(at) else { return false };
+        let stops = self.stopped.as_ref();
+        let open = |request: &Request| !stops.is_some_and(|stops| stops(link.to, request));
+        if !(link.is_up || link.is_late) || !link.requests.front().is_some_and(open) {
+            return false;
+        }
+        let Some((id, to, request)) = self.links.take_request(at) else { return false };
+        self.say(|| format!("{} receives {}", name(to), show(&request)));
+        self.receive(to, id, request);
+        true
+    }
+
+    pub(super) fn deliver_reply(&mut self, at: usize) -> bool {
+        let Some(link) = self.links.all.get_mut(at) else { return false };
+        if !link.is_up || self.mute.contains(&link.to.node) {
+            return false;
+        }
+        let Some(reply) = link.replies.pop_front() else { return false };
+        let (from, to) = (link.from, link.to);
+        self.say(|| format!("{} <- {}: {}", name(from), name(to), show_reply(&reply)));
+        if let Some(unit) = self.unit(from) {
+            unit.gateway.handle_reply(to, reply);
+        }
+        self.pump(from);
+        true
+    }
+
+    fn receive(&mut self, place: Place, link: u64, request: Request) {
+        let states = &self.states;
+        let sheep = &mut self.sheep[usize::from(place.node.0)];
+        let Some(life) = sheep.life.as_mut() else { return };
+        let unit = &mut life.units[usize::from(place.shard)];
+        match admit(life.me, &states[unit.applied], &request) {
+            Admission::Execute => unit.queue.push_back((link, request)),
+            Admission::Hold => unit.held.push_back((link, request)),
+            Admission::Refuse(error) => {
+                self.links.reply(link, Reply { id: request.id, result: Err(error) });
+            }
+        }
+    }
+
+    /// The store does the next thing, or `overtaking`, the first read.
+    pub(super) fn execute(&mut self, place: Place, overtaking: bool) -> bool {
+        let Some(unit) = self.unit(place) else { return false };
+        let is_read =
+            |(_, request): &(u64, Request)| matches!(request.body, RequestBody::Read { .. });
+        let read = if overtaking { unit.queue.iter().position(is_read) } else { None };
+        let Some((link, request)) = unit.queue.remove(read.unwrap_or(0)) else { return false };
+        let is_remote = self.links.all.iter().any(|l| l.id == link && l.from.node != place.node);
+        let result = self.perform(place, &request, is_remote);
+        self.say(|| format!("{} has done {}", name(place), show(&request)));
+        if request.body != RequestBody::Watermark {
+            self.links.reply(link, Reply { id: request.id, result });
+        }
+        true
+    }
+
+    fn perform(
+        &mut self,
+        place: Place,
+        request: &Request,
+        is_remote: bool,
+    ) -> Result<ReplyBody, PeerError> {
+        let Weakness { unreadable, full, .. } = self.weakness;
+        let mutates = matches!(request.body, RequestBody::Write { .. } | RequestBody::Hole { .. });
+        if mutates && self.random.chance(full) {
+            return Err(PeerError::Full);
+        }
+        let Request { vid, generation, stable, body, .. } = request;
+        let store = &mut self.sheep[usize::from(place.node.0)].stores[usize::from(place.shard)];
+        let mut result = store.execute(*vid, *generation, *stable, body);
+        if let Ok(ReplyBody::Blocks { data, .. }) = &mut result
+            && self.random.chance(unreadable)
+        {
+            // A network may damage what it carries, a store looks before it answers.
+            if data.is_empty() || !is_remote || self.random.chance(500) {
+                return Err(PeerError::Corrupt);
+            }
+            let mut flipped = Buffer::copy_of(data);
+            let at = self.random.below(flipped.len());
+            flipped[at] ^= 1;
+            *data = flipped.share();
+        }
+        result
+    }
+
+    /// The store of a member that keeps an object.
+    pub(super) fn store_of(&mut self, node: NodeId, oid: Oid) -> &mut Memory {
+        let state = self.newest().clone();
+        let (pg, _) = state.group_of(oid).expect("the VDI exists");
+        let shard = state.members.get(node).expect("joined").shard_of(pg);
+        &mut self.sheep[usize::from(node.0)].stores[usize::from(shard)]
+    }
+}
+
+pub(super) fn name(place: Place) -> String {
+    format!("{}.{}", place.node, place.shard)
+}
+
+pub(super) fn show(request: &Request) -> String {
+    let Request { id, vid, generation, view, stable, body } = request;
+    let what = match body {
+        RequestBody::Write { oid, first_block, stamp, checksums, .. } => {
+            format!("write {oid:?} {first_block}+{} {stamp}", checksums.len())
+        }
+        RequestBody::Hole { oid, first_block, count, stamp, .. } => {
+            format!("hole {oid:?} {first_block}+{count} {stamp}")
+        }
+        RequestBody::Reset { oid, stamp } => format!("reset {oid:?} {stamp}"),
+        RequestBody::Read { oid, first_block, count } => {
+            format!("read {oid:?} {first_block}+{count}")
+        }
+        other => format!("{other:?}"),
+    };
+    format!("#{id} {vid} g{generation} v{view} s{stable} {what}")
+}
+
+fn show_reply(reply: &Reply) -> String {
+    let what = match &reply.result {
+        Ok(ReplyBody::Blocks { blocks, .. }) => {
+            let block = |b: &sheepdog_proto::peer::BlockMeta| format!("{:?}@{}", b.state, b.stamp);
+            blocks.iter().map(block).collect::<Vec<_>>().join(" ")
+        }
+        other => format!("{other:?}"),
+    };
+    format!("#{} {what}", reply.id)
+}
+
+fn show_answer(result: &Result<Answer, Refusal>) -> String {
+    match result {
+        Ok(Answer::Data(data)) => format!("{} bytes", data.len()),
+        other => format!("{other:?}"),
+    }
+}
+
+fn describe(operation: &Operation) -> String {
+    match operation {
+        Operation::Write { offset, data } => format!("write {offset}+{}", data.len()),
+        other => format!("{other:?}"),
+    }
+}

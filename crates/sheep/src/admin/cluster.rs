@@ -1,0 +1,149 @@
+//! `/v1/cluster`: health, format, shutdown.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use sheepdog_client::admin::types::{
+    Class, Cluster, ClusterFormat, ClusterStatus, ErrorCode, FormatRequest, Warning,
+};
+use sheepdog_engine::state::{ClusterState, Policy};
+use sheepdog_proto::command::Command;
+
+use super::Handler;
+use super::failure::AdminError;
+use crate::control::now_ns;
+
+/// 1,024 groups per class: fine for tens of sheep.
+const PARTITION_BITS: u8 = 10;
+const OBJECT_SHIFT: u8 = 22;
+
+pub(super) async fn info(State(admin): Handler) -> Json<Cluster> {
+    Json(describe(&admin.state()))
+}
+
+pub(super) async fn format(
+    State(admin): Handler,
+    Json(request): Json<FormatRequest>,
+) -> Result<Json<Cluster>, AdminError> {
+    let mut id = [0_u8; 16];
+    rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| AdminError::new(ErrorCode::Internal, format!("no randomness: {error}")))?;
+    let command = Command::Format {
+        cluster: u128::from_le_bytes(id),
+        time_ns: now_ns(),
+        partition_bits: request.partition_bits.unwrap_or(PARTITION_BITS),
+        object_shift: request.object_shift.unwrap_or(OBJECT_SHIFT),
+        copies: request.copies.into(),
+    };
+    let result = admin.shared.command(command).await;
+    result.map_err(|error| AdminError::from_command(error, &admin.state()))?;
+    Ok(Json(describe(&admin.state())))
+}
+
+pub(super) async fn shutdown(State(admin): Handler) -> Result<StatusCode, AdminError> {
+    let result = admin.shared.command(Command::Shutdown { time_ns: now_ns() }).await;
+    result.map_err(|error| AdminError::from_command(error, &admin.state()))?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+fn describe(state: &ClusterState) -> Cluster {
+    let status = match (state.stopping, &state.format) {
+        (true, _) => ClusterStatus::Stopping,
+        (false, None) => ClusterStatus::WaitingForFormat,
+        (false, Some(_)) => ClusterStatus::Running,
+    };
+    let format = state.format.as_ref().map(|format| ClusterFormat {
+        cluster: format!("{:032x}", format.cluster),
+        created_ms: format.time_ns / 1_000_000,
+        copies: state.policies[usize::from(format.policy.0)].copies.into(),
+        object_shift: format.object_shift,
+        partitions: 1 << format.partition_bits,
+    });
+    let classes: Vec<Class> = (0..)
+        .zip(state.policies.iter())
+        .map(|(number, policy)| class(state, number, policy))
+        .collect();
+    Cluster {
+        status,
+        format,
+        nodes_up: state.members.up().count() as u32,
+        nodes_known: state.members.iter().count() as u32,
+        warnings: warnings(state, &classes),
+        classes,
+        log_index: state.index.0,
+    }
+}
+
+fn class(state: &ClusterState, policy: u8, class: &Policy) -> Class {
+    let (mut clean, mut degraded, mut waiting, mut unavailable) = (0, 0, 0, 0);
+    for group in class.groups.iter() {
+        let live = group.live_count(&state.members);
+        let slot = if live == 0 {
+            &mut unavailable
+        } else if live < group.copies_min() {
+            &mut waiting
+        } else if live < group.targets.len() {
+            &mut degraded
+        } else {
+            &mut clean
+        };
+        *slot += 1;
+    }
+    Class {
+        policy,
+        copies: class.copies.into(),
+        copies_placed: class.groups.first().map_or(0, |group| group.targets.len() as u8),
+        total: class.groups.len() as u32,
+        clean,
+        degraded,
+        waiting,
+        unavailable,
+    }
+}
+
+fn warnings(state: &ClusterState, classes: &[Class]) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    if state.format.is_none() {
+        warnings.push(Warning {
+            message: "The cluster has no format yet.".to_owned(),
+            action: "Start all sheep, then run `dog cluster format`.".to_owned(),
+        });
+    }
+    let down: Vec<String> = state
+        .members
+        .iter()
+        .filter(|member| !member.up)
+        .map(|member| format!("{} ({})", member.node, member.addresses.peer))
+        .collect();
+    if !down.is_empty() {
+        warnings.push(Warning {
+            message: format!("Down: node {}.", down.join(", ")),
+            action: "Start these sheep again.".to_owned(),
+        });
+    }
+    let sum = |read: fn(&Class) -> u32| classes.iter().map(read).sum::<u32>();
+    for (count, message, action) in [
+        (
+            sum(|class| class.unavailable),
+            "placement groups have no copy that is up: reads and writes to them wait",
+            "Start the sheep that are down; nothing is lost while their disks exist.",
+        ),
+        (
+            sum(|class| class.waiting),
+            "placement groups have too few copies that are up: writes to them wait",
+            "Start the sheep that are down.",
+        ),
+        (
+            sum(|class| class.degraded),
+            "placement groups have fewer copies than they should",
+            "Start the sheep that are down. A sheep that missed writes does not get its role back \
+             in this version; the copies that remain are complete.",
+        ),
+    ] {
+        if count > 0 {
+            let message = format!("{count} {message}.");
+            warnings.push(Warning { message, action: action.to_owned() });
+        }
+    }
+    warnings
+}

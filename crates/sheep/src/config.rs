@@ -1,0 +1,138 @@
+//! Options of the daemon, in the spirit of the first Sheepdog's.
+//!
+//! Holds: whatever is wrong with the options is said at once, with what would be right.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, ValueEnum};
+
+const EXAMPLES: &str = "Examples:
+  sheep -c local:/var/lib/sheepdog/log /var/lib/sheepdog/a
+      the only sheep of this machine, on the default ports
+  sheep -c local:/srv/log -p 7010 --nbd-port 10819 --admin-port 7012 --peer-port 7011 /srv/b
+      a second one beside it, in the same cluster";
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sheep",
+    version,
+    about = "Keeps disks of virtual machines, together with other sheep"
+)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Options {
+    /// Directory of this sheep: identity, objects, sockets. Made if it is missing.
+    pub(crate) directory: PathBuf,
+
+    /// Coordination: `local:DIR`, a directory shared by all sheep of this machine.
+    #[arg(short, long, value_name = "DRIVER", default_value = "local:/tmp/sheepdog-log")]
+    pub(crate) cluster: String,
+
+    /// Zone: copies of one object go to different zones. Default: one zone per sheep.
+    #[arg(short, long)]
+    pub(crate) zone: Option<u32>,
+
+    /// Address that clients and other sheep reach.
+    #[arg(short, long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub(crate) bindaddr: IpAddr,
+
+    /// Port of the client protocol of the first Sheepdog (QEMU up to 6.0, tgt).
+    #[arg(short, long, default_value_t = 7000)]
+    pub(crate) port: u16,
+
+    /// Port between sheep.
+    #[arg(long, default_value_t = 7001)]
+    pub(crate) peer_port: u16,
+
+    /// Port of the admin API (`dog`, metrics).
+    #[arg(long, default_value_t = 7002)]
+    pub(crate) admin_port: u16,
+
+    /// Port of NBD.
+    #[arg(long, default_value_t = 10809)]
+    pub(crate) nbd_port: u16,
+
+    /// Store nothing here; only serve clients.
+    #[arg(short, long, conflicts_with = "weight")]
+    pub(crate) gateway: bool,
+
+    /// Share of the data, in virtual nodes. Default: by the size of the disk.
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16384))]
+    pub(crate) weight: Option<u32>,
+
+    /// Data threads, 1 to 64; fixed at the first start. Default: one per core, at most 4.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) shards: Option<u16>,
+
+    /// Least level that is logged: error, warn, info, debug.
+    #[arg(short, long, default_value = "info")]
+    pub(crate) loglevel: tracing::level_filters::LevelFilter,
+
+    /// Form of the log on standard error.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) log_format: LogFormat,
+}
+
+/// Options that make sense.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) directory: PathBuf,
+    pub(crate) log_directory: PathBuf,
+    pub(crate) zone: Option<u32>,
+    pub(crate) legacy: SocketAddr,
+    pub(crate) peer: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) nbd: SocketAddr,
+    pub(crate) gateway: bool,
+    pub(crate) weight: Option<u32>,
+    pub(crate) shards: Option<u16>,
+}
+
+impl Config {
+    pub(crate) fn check(options: Options) -> Result<Self> {
+        let log_directory = match options.cluster.split_once(':') {
+            Some(("local", directory)) if !directory.is_empty() => PathBuf::from(directory),
+            _ if options.cluster == "local" => PathBuf::from("/tmp/sheepdog-log"),
+            _ => bail!(
+                "unknown coordination driver {:?}; use local:DIR, a directory that all sheep of \
+                 this machine share",
+                options.cluster
+            ),
+        };
+        let ports = [options.port, options.peer_port, options.admin_port, options.nbd_port];
+        let twice = |port: &&u16| **port != 0 && ports.iter().filter(|p| p == port).count() > 1;
+        if let Some(port) = ports.iter().find(twice) {
+            bail!("port {port} is given twice; every face needs a port of its own");
+        }
+        let address = |port| SocketAddr::new(options.bindaddr, port);
+        let directory = std::path::absolute(&options.directory)
+            .with_context(|| format!("directory {}", options.directory.display()))?;
+        Ok(Self {
+            directory,
+            log_directory,
+            zone: options.zone,
+            legacy: address(options.port),
+            peer: address(options.peer_port),
+            admin: address(options.admin_port),
+            nbd: address(options.nbd_port),
+            gateway: options.gateway,
+            weight: options.weight,
+            shards: options.shards,
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "config/tests.rs"]
+mod tests;

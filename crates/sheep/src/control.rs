@@ -1,0 +1,280 @@
+//! The control plane: follows the coordination log and is the only one that writes to it.
+//!
+//! Way: entries -> `ClusterState::apply` -> every shard gets the new state; proposals of shards and
+//!      of the admin API are appended, and answered when their entry has been applied here.
+//! Holds:
+//!   LOG-ORDER  a state is passed on only after every entry before it;
+//!   C1         a proposal is answered with what its own entry did.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use sheepdog_attach::door::CommandError;
+use sheepdog_cluster::{CoordinationLog, Entry, Event, Events, LogError};
+use sheepdog_engine::state::{ClusterState, Outcome, Refused};
+use sheepdog_proto::command::Command;
+use sheepdog_proto::{LogIndex, Vid};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::shard::mail::Mail;
+use crate::shared::{CommandResult, Proposal, Shared};
+
+/// Outcomes kept for proposals whose index is not known yet.
+const OUTCOMES_MAX: usize = 4096;
+const IDLE_CHECK: Duration = Duration::from_secs(1);
+/// A VDI none of whose clients has had a connection for this long is let go.
+const IDLE_GRACE: Duration = Duration::from_secs(10);
+
+/// Nanoseconds since 1970.
+pub(crate) fn now_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The newest state, for whoever asks.
+#[derive(Clone, Debug)]
+pub(crate) struct Watch {
+    receiver: watch::Receiver<Arc<ClusterState>>,
+}
+
+impl Watch {
+    pub(crate) fn state(&self) -> Arc<ClusterState> {
+        self.receiver.borrow().clone()
+    }
+
+    /// Ends when the cluster was told to stop.
+    pub(crate) async fn stopping(&mut self) {
+        if self.receiver.wait_for(|state| state.stopping).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Follows the log.
+pub(crate) struct Control {
+    log: Box<dyn CoordinationLog>,
+    events: Events,
+    state: ClusterState,
+    sender: watch::Sender<Arc<ClusterState>>,
+    outcomes: BTreeMap<LogIndex, Result<Outcome, Refused>>,
+    waiting: BTreeMap<LogIndex, oneshot::Sender<CommandResult>>,
+}
+
+impl Control {
+    /// Takes over a freshly opened log.
+    pub(crate) fn new(log: Box<dyn CoordinationLog>, events: Events) -> Self {
+        let state = ClusterState::default();
+        let sender = watch::Sender::new(Arc::new(state.clone()));
+        let (outcomes, waiting) = (BTreeMap::new(), BTreeMap::new());
+        Self { log, events, state, sender, outcomes, waiting }
+    }
+
+    pub(crate) const fn state(&self) -> &ClusterState {
+        &self.state
+    }
+
+    pub(crate) fn watch(&self) -> Watch {
+        Watch { receiver: self.sender.subscribe() }
+    }
+
+    pub(crate) fn log(&self) -> &dyn CoordinationLog {
+        self.log.as_ref()
+    }
+
+    /// Applies everything that is in the log now.
+    pub(crate) async fn catch_up(&mut self) -> Result<()> {
+        loop {
+            match self.events.next().await {
+                Some(Event::Connected { last }) => {
+                    while self.state.index < last {
+                        match self.events.next().await {
+                            Some(Event::Entry(entry)) => self.apply(&entry)?,
+                            Some(Event::Connected { .. } | Event::Disconnected) => {}
+                            Some(Event::Failed(error)) => return Err(error.into()),
+                            None => bail!("the coordination log has ended"),
+                        }
+                    }
+                    self.sender.send_replace(Arc::new(self.state.clone()));
+                    return Ok(());
+                }
+                Some(Event::Entry(entry)) => self.apply(&entry)?,
+                Some(Event::Disconnected) => {}
+                Some(Event::Failed(error)) => return Err(error.into()),
+                None => bail!("the coordination log has ended"),
+            }
+        }
+    }
+
+    /// Appends a command before the shards run, and applies the log up to it.
+    pub(crate) async fn append_now(&mut self, command: &Command) -> Result<Outcome> {
+        let mut answer = self.log.append(command.encode());
+        let index = loop {
+            tokio::select! {
+                index = &mut answer => break index?,
+                event = self.events.next() => self.take_early(event)?,
+            }
+        };
+        while self.state.index < index {
+            let event = self.events.next().await;
+            self.take_early(event)?;
+        }
+        self.sender.send_replace(Arc::new(self.state.clone()));
+        self.outcomes.remove(&index).context("an entry without an outcome")?.map_err(Into::into)
+    }
+
+    fn take_early(&mut self, event: Option<Event>) -> Result<()> {
+        match event {
+            Some(Event::Entry(entry)) => self.apply(&entry),
+            Some(Event::Connected { .. } | Event::Disconnected) => Ok(()),
+            Some(Event::Failed(error)) => Err(error.into()),
+            None => bail!("the coordination log has ended"),
+        }
+    }
+
+    fn apply(&mut self, entry: &Entry) -> Result<()> {
+        let command = Command::decode(&entry.payload).with_context(|| {
+            format!(
+                "entry {} of the coordination log; if another sheep is newer, update this one",
+                entry.index
+            )
+        })?;
+        tracing::debug!(index = entry.index.0, ?command, "log");
+        let outcome = self.state.apply(entry.index, &command);
+        match self.waiting.remove(&entry.index) {
+            Some(reply) => answer(reply, outcome, entry.index),
+            None => {
+                self.outcomes.insert(entry.index, outcome);
+            }
+        }
+        while self.outcomes.len() > OUTCOMES_MAX {
+            self.outcomes.pop_first();
+        }
+        Ok(())
+    }
+
+    /// Serves proposals and follows the log until the shards and the admin API have ended.
+    pub(crate) async fn run(
+        &mut self,
+        shared: &Shared,
+        proposals: &mut mpsc::UnboundedReceiver<Proposal>,
+    ) -> Result<()> {
+        let (appended, mut indexes) = mpsc::unbounded_channel();
+        let mut idle = tokio::time::interval(IDLE_CHECK);
+        let mut unused = BTreeMap::new();
+        loop {
+            tokio::select! {
+                event = self.events.next() => self.follow(shared, event)?,
+                Some(proposal) = proposals.recv() => self.propose(proposal, &appended),
+                Some((result, reply)) = indexes.recv() => self.note_index(result, reply),
+                _ = idle.tick() => self.release_idle(shared, &mut unused),
+            }
+        }
+    }
+
+    fn follow(&mut self, shared: &Shared, event: Option<Event>) -> Result<()> {
+        match event {
+            Some(Event::Entry(entry)) => {
+                self.apply(&entry)?;
+                let state = Arc::new(self.state.clone());
+                self.sender.send_replace(state.clone());
+                for shard in 0..shared.shards.len() {
+                    shared.mail(shard, Mail::State(state.clone()));
+                }
+                self.check_alive(shared)
+            }
+            Some(Event::Connected { last }) => {
+                tracing::info!(last = last.0, "coordination log reached");
+                Ok(())
+            }
+            Some(Event::Disconnected) => {
+                tracing::warn!("coordination log not reachable; changes wait");
+                Ok(())
+            }
+            Some(Event::Failed(error)) => Err(error.into()),
+            None => bail!("the coordination log has ended"),
+        }
+    }
+
+    /// A sheep that the log holds for gone must not serve on.
+    fn check_alive(&self, shared: &Shared) -> Result<()> {
+        let me = self.state.members.get(shared.me.node);
+        if me.is_some_and(|m| m.up && m.incarnation == shared.me.incarnation) {
+            return Ok(());
+        }
+        bail!("the cluster holds this sheep for gone; start it again")
+    }
+
+    fn propose(&self, proposal: Proposal, appended: &mpsc::UnboundedSender<Appended>) {
+        let answer = self.log.append(proposal.command.encode());
+        let appended = appended.clone();
+        tokio::spawn(async move {
+            let _ = appended.send((answer.await, proposal.reply));
+        });
+    }
+
+    fn note_index(
+        &mut self,
+        result: Result<LogIndex, LogError>,
+        reply: oneshot::Sender<CommandResult>,
+    ) {
+        match result {
+            Ok(index) => match self.outcomes.remove(&index) {
+                Some(outcome) => answer(reply, outcome, index),
+                None => {
+                    self.waiting.insert(index, reply); // C1
+                }
+            },
+            Err(error) => {
+                tracing::warn!(%error, "coordination log");
+                let _ = reply.send(Err(CommandError::Unavailable));
+            }
+        }
+    }
+
+    /// Lets go of VDIs whose clients are gone, and of those that never had one.
+    fn release_idle(&self, shared: &Shared, unused: &mut BTreeMap<Vid, Instant>) {
+        let now = Instant::now();
+        for vid in shared.openers.take_idle(now, IDLE_GRACE) {
+            tracing::info!(%vid, "no client for a while; VDI released");
+            shared.mail(shared.shard_of(vid), Mail::Detach(vid));
+        }
+        let mine = self.state.catalogue.iter().filter(|vdi| {
+            vdi.attachment.as_ref().is_some_and(|owner| owner.node == shared.me.node)
+        });
+        let idle: Vec<Vid> =
+            mine.map(|vdi| vdi.vid).filter(|vid| !shared.openers.is_known(*vid)).collect();
+        unused.retain(|vid, _| idle.contains(vid));
+        for vid in idle {
+            let since = *unused.entry(vid).or_insert(now);
+            if now.saturating_duration_since(since) >= IDLE_GRACE {
+                shared.mail(shared.shard_of(vid), Mail::Detach(vid));
+            }
+        }
+    }
+
+    /// Says good-bye: the others need not wait for anything of this sheep.
+    pub(crate) async fn leave(self, shared: &Shared) {
+        let me = shared.me;
+        let gone = Command::Gone { node: me.node, incarnation: me.incarnation };
+        if let Err(error) = self.log.append(gone.encode()).await {
+            tracing::warn!(%error, "could not tell the others; they will notice");
+        }
+        if let Err(error) = self.log.close().await {
+            tracing::warn!(%error, "coordination log");
+        }
+    }
+}
+
+type Appended = (Result<LogIndex, LogError>, oneshot::Sender<CommandResult>);
+
+fn answer(
+    reply: oneshot::Sender<CommandResult>,
+    outcome: Result<Outcome, Refused>,
+    index: LogIndex,
+) {
+    let result = outcome.map(|outcome| (outcome, index)).map_err(CommandError::Refused);
+    // Whoever asked may have gone.
+    let _ = reply.send(result);
+}

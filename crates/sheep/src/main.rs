@@ -1,0 +1,35 @@
+//! `sheep`, the daemon: one per host. Wiring only; decisions are in the engine.
+//!
+//! Way: [`config`] reads the command line -> [`start`] opens directory, log, stores and sockets ->
+//!      [`control`] follows the coordination log on the main thread, one [`shard`] per core moves
+//!      data -> [`stop`] ends all in order.
+//! Not here: who must acknowledge a write (engine), bytes on disks (store), protocols (attach).
+
+mod accept;
+mod admin;
+mod config;
+mod control;
+mod logging;
+mod metrics;
+mod peer;
+mod shard;
+mod shared;
+mod start;
+mod stop;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let options = config::Options::parse();
+    logging::start(&options);
+    let result = config::Config::check(options).and_then(start::run);
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sheep: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Counters and latency histograms, one set per shard, shown together as Prometheus text.
+//!
+//! Why: an operator's first question is "what is it doing"; a counter costs one add of a number
+//!      that no other thread writes.
+//! Holds: reading metrics never makes a shard wait.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use sheepdog_attach::door::{Face, Kind};
+use sheepdog_engine::gateway::Waits;
+
+/// Upper bounds of the latency buckets, microseconds; one more bucket takes the rest.
+const BOUNDS_US: [u64; 16] = [
+    50, 100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 51_200, 102_400, 409_600, 1_638_400,
+    6_553_600, 26_214_400,
+];
+const FACES: [(Face, &str); 3] =
+    [(Face::Legacy, "legacy"), (Face::Nbd, "nbd"), (Face::Admin, "admin")];
+const KINDS: [(Kind, &str); 5] = [
+    (Kind::Read, "read"),
+    (Kind::Write, "write"),
+    (Kind::Zero, "zero"),
+    (Kind::Flush, "flush"),
+    (Kind::Other, "other"),
+];
+
+/// How often something happened, with how many bytes and how fast.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    count: AtomicU64,
+    errors: AtomicU64,
+    bytes: AtomicU64,
+    sum_us: AtomicU64,
+    buckets: [AtomicU64; BOUNDS_US.len() + 1],
+}
+
+impl Meter {
+    /// Counts one event.
+    pub(crate) fn note(&self, bytes: u64, took: Duration, ok: bool) {
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.count.fetch_add(1, Relaxed);
+        self.errors.fetch_add(u64::from(!ok), Relaxed);
+        self.bytes.fetch_add(bytes, Relaxed);
+        self.sum_us.fetch_add(us, Relaxed);
+        let bucket = BOUNDS_US.partition_point(|bound| *bound < us);
+        self.buckets[bucket].fetch_add(1, Relaxed);
+    }
+}
+
+/// Metrics of one shard.
+#[derive(Debug, Default)]
+pub(crate) struct ShardMetrics {
+    faces: [[Meter; KINDS.len()]; FACES.len()],
+    /// By peer node: what was sent to it and how long its answer took.
+    peers: std::sync::Mutex<std::collections::BTreeMap<u16, std::sync::Arc<Meter>>>,
+    waits: [AtomicU64; 6],
+    /// Requests executed for gateways.
+    pub(crate) replica: Meter,
+    /// Requests that waited for this sheep to follow the log.
+    pub(crate) held: AtomicU64,
+    /// Batches given to the store, and requests in them.
+    pub(crate) store_batches: AtomicU64,
+    pub(crate) store_requests: AtomicU64,
+}
+
+impl ShardMetrics {
+    pub(crate) fn face(&self, face: Face, kind: Kind) -> &Meter {
+        let face = FACES.iter().position(|(known, _)| *known == face).unwrap_or(0);
+        let kind = KINDS.iter().position(|(known, _)| *known == kind).unwrap_or(0);
+        &self.faces[face][kind]
+    }
+
+    pub(crate) fn peer(&self, node: u16) -> std::sync::Arc<Meter> {
+        let mut peers = self.peers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        peers.entry(node).or_default().clone()
+    }
+
+    pub(crate) fn set_waits(&self, waits: Waits) {
+        let values = [
+            waits.overlap,
+            waits.attach,
+            waits.activate,
+            waits.copies_min,
+            waits.no_member,
+            waits.no_space,
+        ];
+        for (slot, value) in self.waits.iter().zip(values) {
+            slot.store(value, Relaxed);
+        }
+    }
+}
+
+const WAITS: [&str; 6] = ["overlap", "attach", "activate", "copies_min", "no_member", "no_space"];
+
+/// All shards together, in Prometheus' text format.
+pub(crate) fn render(shards: &[std::sync::Arc<ShardMetrics>]) -> String {
+    let mut text = String::new();
+    render_faces(&mut text, shards);
+    render_peers(&mut text, shards);
+    render_rest(&mut text, shards);
+    text
+}
+
+fn render_faces(text: &mut String, shards: &[std::sync::Arc<ShardMetrics>]) {
+    let _ = writeln!(text, "# HELP sheep_face_seconds Operations of clients, by face and kind.");
+    let _ = writeln!(text, "# TYPE sheep_face_seconds histogram");
+    for (face, face_name) in FACES {
+        for (kind, kind_name) in KINDS {
+            let meters: Vec<&Meter> = shards.iter().map(|shard| shard.face(face, kind)).collect();
+            let labels = format!("face=\"{face_name}\",kind=\"{kind_name}\"");
+            render_meter(text, "sheep_face", &labels, &meters);
+        }
+    }
+}
+
+fn render_peers(text: &mut String, shards: &[std::sync::Arc<ShardMetrics>]) {
+    let _ = writeln!(text, "# HELP sheep_peer_seconds Requests to other sheep, by node.");
+    let _ = writeln!(text, "# TYPE sheep_peer_seconds histogram");
+    let mut nodes = std::collections::BTreeMap::<u16, Vec<std::sync::Arc<Meter>>>::new();
+    for shard in shards {
+        let peers = shard.peers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for (node, meter) in peers.iter() {
+            nodes.entry(*node).or_default().push(meter.clone());
+        }
+    }
+    for (node, meters) in nodes {
+        let meters: Vec<&Meter> = meters.iter().map(AsRef::as_ref).collect();
+        render_meter(text, "sheep_peer", &format!("node=\"{node}\""), &meters);
+    }
+}
+
+fn render_rest(text: &mut String, shards: &[std::sync::Arc<ShardMetrics>]) {
+    let _ = writeln!(text, "# HELP sheep_replica_seconds Requests executed for gateways.");
+    let _ = writeln!(text, "# TYPE sheep_replica_seconds histogram");
+    let meters: Vec<&Meter> = shards.iter().map(|shard| &shard.replica).collect();
+    render_meter(text, "sheep_replica", "", &meters);
+    let _ = writeln!(text, "# HELP sheep_waits_total Times an operation waited, by reason.");
+    let _ = writeln!(text, "# TYPE sheep_waits_total counter");
+    for (position, reason) in WAITS.iter().enumerate() {
+        let sum: u64 = shards.iter().map(|shard| shard.waits[position].load(Relaxed)).sum();
+        let _ = writeln!(text, "sheep_waits_total{{reason=\"{reason}\"}} {sum}");
+    }
+    let held: u64 = shards.iter().map(|shard| shard.held.load(Relaxed)).sum();
+    let _ = writeln!(text, "sheep_waits_total{{reason=\"log\"}} {held}");
+    for (name, help, read) in [
+        (
+            "sheep_store_batches_total",
+            "Commits of the store.",
+            (|shard| &shard.store_batches) as fn(&ShardMetrics) -> &AtomicU64,
+        ),
+        ("sheep_store_requests_total", "Requests in them.", |shard| &shard.store_requests),
+    ] {
+        let sum: u64 = shards.iter().map(|shard| read(shard).load(Relaxed)).sum();
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {sum}");
+    }
+}
+
+fn render_meter(text: &mut String, name: &str, labels: &str, meters: &[&Meter]) {
+    let sum = |read: fn(&Meter) -> &AtomicU64| -> u64 {
+        meters.iter().map(|meter| read(meter).load(Relaxed)).sum()
+    };
+    let count = sum(|meter| &meter.count);
+    if count == 0 {
+        return;
+    }
+    let comma = if labels.is_empty() { "" } else { "," };
+    let mut total = 0;
+    for position in 0..=BOUNDS_US.len() {
+        total += meters.iter().map(|m| m.buckets[position].load(Relaxed)).sum::<u64>();
+        let bound = BOUNDS_US
+            .get(position)
+            .map_or_else(|| "+Inf".to_owned(), |us| (*us as f64 / 1e6).to_string());
+        let _ = writeln!(text, "{name}_seconds_bucket{{{labels}{comma}le=\"{bound}\"}} {total}");
+    }
+    let seconds = sum(|meter| &meter.sum_us) as f64 / 1e6;
+    let _ = writeln!(text, "{name}_seconds_sum{{{labels}}} {seconds}");
+    let _ = writeln!(text, "{name}_seconds_count{{{labels}}} {count}");
+    let _ = writeln!(text, "{name}_bytes_total{{{labels}}} {}", sum(|meter| &meter.bytes));
+    let _ = writeln!(text, "{name}_errors_total{{{labels}}} {}", sum(|meter| &meter.errors));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_noted_operation_shows_in_its_bucket() {
+        let shard = std::sync::Arc::new(ShardMetrics::default());
+        let took = Duration::from_micros(150);
+        shard.face(Face::Nbd, Kind::Write).note(4096, took, true);
+        shard.set_waits(Waits { activate: 3, ..Waits::default() });
+        let text = render(&[shard]);
+        for line in [
+            "sheep_face_seconds_bucket{face=\"nbd\",kind=\"write\",le=\"0.0001\"} 0",
+            "sheep_face_seconds_bucket{face=\"nbd\",kind=\"write\",le=\"0.0002\"} 1",
+            "sheep_face_seconds_count{face=\"nbd\",kind=\"write\"} 1",
+            "sheep_face_bytes_total{face=\"nbd\",kind=\"write\"} 4096",
+            "sheep_waits_total{reason=\"activate\"} 3",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! A shard: one thread that owns its attachments, its share of the copies and its connections.
+//!
+//! Way: mail and sockets come in -> the engine decides (`run`) -> actions go out: to the store
+//!      (`store_link`), to other sheep (`crate::peer`), to faces (`deliver`). A request stays on
+//!      the thread where it arrived.
+//! Holds:
+//!   H1 the engine is never called from inside itself: answers are delivered by a task of their
+//!      own, after the call that made them has returned;
+//!   H2 no borrow of the engine is held across an await.
+//! Not here: decisions (engine).
+
+mod attach;
+mod door;
+pub(crate) mod mail;
+mod replica;
+pub(crate) mod store_link;
+mod sweep;
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sheepdog_attach::door::Done;
+use sheepdog_engine::gateway::{Action, Gateway, Place};
+use sheepdog_engine::state::ClusterState;
+use sheepdog_engine::volume::{Answer, Refusal};
+use sheepdog_proto::peer::{Reply, Request};
+use sheepdog_proto::{LogIndex, Vid};
+use sheepdog_store::Store;
+use tokio::sync::{Notify, mpsc, watch};
+
+use crate::metrics::ShardMetrics;
+use crate::peer::incoming::Incoming;
+use crate::peer::outgoing::Link;
+use crate::shared::Shared;
+use attach::Waiters;
+pub(crate) use door::ShardDoor;
+use mail::Mail;
+use replica::Held;
+pub(crate) use replica::ReplyTo;
+use store_link::StoreLink;
+
+const TICK: Duration = Duration::from_millis(100);
+
+/// One shard. Everything in it belongs to one thread.
+pub(crate) struct Shard {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) index: u16,
+    pub(crate) metrics: Arc<ShardMetrics>,
+    pub(crate) store: StoreLink,
+    gateway: RefCell<Gateway>,
+    state: RefCell<Arc<ClusterState>>,
+    applied: watch::Sender<LogIndex>,
+    held: RefCell<Vec<Held>>,
+    local_replies: RefCell<VecDeque<Reply>>,
+    links: RefCell<BTreeMap<Place, Rc<Link>>>,
+    incoming: RefCell<Incoming>,
+    operations: RefCell<Operations>,
+    waiters: RefCell<Waiters>,
+    swept: RefCell<BTreeSet<Vid>>,
+    legacy: OnceCell<Rc<sheepdog_attach::legacy::Shard<ShardDoor>>>,
+    deliverable: Notify,
+}
+
+/// Client operations between `submit` and their `Done`.
+#[derive(Default)]
+struct Operations {
+    last: u64,
+    open: BTreeMap<u64, Done>,
+    ended: VecDeque<(Done, Result<Answer, Refusal>)>,
+}
+
+/// Runs a shard until its mail ends.
+pub(crate) fn run(
+    shared: Arc<Shared>,
+    index: u16,
+    state: Arc<ClusterState>,
+    store: Store,
+    mail: mpsc::UnboundedReceiver<Mail>,
+) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async move {
+        let (store, replies) = StoreLink::start(index, store)?;
+        let shard = Rc::new(Shard::new(shared, index, state, store));
+        tokio::task::spawn_local(shard.clone().take_store_replies(replies));
+        tokio::task::spawn_local(shard.clone().flush_store());
+        tokio::task::spawn_local(shard.clone().deliver());
+        tokio::task::spawn_local(shard.clone().tick());
+        shard.sweep_deleted();
+        shard.take_mail(mail).await;
+        Ok(())
+    })
+}
+
+impl Shard {
+    fn new(shared: Arc<Shared>, index: u16, state: Arc<ClusterState>, store: StoreLink) -> Self {
+        let metrics = shared.metrics[usize::from(index)].clone();
+        Self {
+            gateway: RefCell::new(Gateway::new(shared.me, state.clone())),
+            applied: watch::Sender::new(state.index),
+            state: RefCell::new(state),
+            shared,
+            index,
+            metrics,
+            store,
+            held: RefCell::default(),
+            local_replies: RefCell::default(),
+            links: RefCell::default(),
+            incoming: RefCell::default(),
+            operations: RefCell::default(),
+            waiters: RefCell::default(),
+            swept: RefCell::default(),
+            legacy: OnceCell::new(),
+            deliverable: Notify::new(),
+        }
+    }
+
+    /// The newest state that this shard has applied.
+    pub(crate) fn state(&self) -> Arc<ClusterState> {
+        self.state.borrow().clone()
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        Place { node: self.shared.me.node, shard: self.index }
+    }
+
+    /// Lets the gateway take a step and carries out whatever follows.
+    pub(crate) fn step(self: &Rc<Self>, step: impl FnOnce(&mut Gateway)) {
+        step(&mut self.gateway.borrow_mut());
+        self.run();
+    }
+
+    fn run(self: &Rc<Self>) {
+        loop {
+            let actions = self.gateway.borrow_mut().take_actions();
+            let reply = self.local_replies.borrow_mut().pop_front();
+            if actions.is_empty() && reply.is_none() {
+                return;
+            }
+            for action in actions {
+                self.perform(action);
+            }
+            if let Some(reply) = reply {
+                self.gateway.borrow_mut().handle_reply(self.place(), reply);
+            }
+        }
+    }
+
+    fn perform(self: &Rc<Self>, action: Action) {
+        match action {
+            Action::Send(place, request) => self.send(place, request),
+            Action::Propose(command) => {
+                let shared = self.shared.clone();
+                tokio::task::spawn_local(async move { shared.command(command).await });
+            }
+            Action::Answer(token, result) => {
+                let mut operations = self.operations.borrow_mut();
+                if let Some(done) = operations.open.remove(&token) {
+                    operations.ended.push_back((done, result));
+                    self.deliverable.notify_one();
+                }
+            }
+            Action::Live(vid) => self.note_live(vid),
+            Action::Drained(vid, generation) => self.let_go(vid, generation),
+            Action::Lost(vid) => self.note_lost(vid),
+        }
+    }
+
+    fn send(self: &Rc<Self>, place: Place, request: Request) {
+        if place.node != self.shared.me.node {
+            self.link(place).push(request);
+        } else if place.shard == self.index {
+            self.take_request(ReplyTo::Gateway, request);
+        } else {
+            let mail = Mail::Request { from: self.index, request };
+            self.shared.mail(usize::from(place.shard), mail);
+        }
+    }
+
+    fn link(self: &Rc<Self>, place: Place) -> Rc<Link> {
+        let mut links = self.links.borrow_mut();
+        let open = links.entry(place).or_insert_with(|| {
+            let link = Rc::new(Link::new(self.metrics.peer(place.node.0)));
+            tokio::task::spawn_local(crate::peer::outgoing::keep(
+                self.clone(),
+                place,
+                link.clone(),
+            ));
+            link
+        });
+        open.clone()
+    }
+
+    /// Forgets the link to a sheep that is gone; its task has ended.
+    pub(crate) fn drop_link(&self, place: Place) {
+        self.links.borrow_mut().remove(&place);
+    }
+
+    pub(crate) fn open_operation(&self, done: Done) -> u64 {
+        let mut operations = self.operations.borrow_mut();
+        operations.last += 1;
+        let token = operations.last;
+        operations.open.insert(token, done);
+        token
+    }
+
+    /// Delivers ended operations (H1). A face may submit the next one from inside `done`.
+    async fn deliver(self: Rc<Self>) {
+        loop {
+            self.deliverable.notified().await;
+            loop {
+                let ended = self.operations.borrow_mut().ended.pop_front();
+                let Some((done, result)) = ended else { break };
+                done(result);
+            }
+        }
+    }
+
+    async fn tick(self: Rc<Self>) {
+        let mut interval = tokio::time::interval(TICK);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            self.step(Gateway::tick);
+            self.metrics.set_waits(self.gateway.borrow().waits());
+        }
+    }
+
+    fn handle_state(self: &Rc<Self>, state: Arc<ClusterState>) {
+        let index = state.index;
+        *self.state.borrow_mut() = state.clone();
+        self.step(|gateway| gateway.handle_state(state));
+        self.admit_held();
+        self.applied.send_replace(index);
+        self.sweep_deleted();
+    }
+
+    /// Ends when this shard has applied the log up to `index`.
+    pub(crate) async fn wait_applied(&self, index: LogIndex) {
+        let mut applied = self.applied.subscribe();
+        // The sender lives as long as the shard.
+        let _ = applied.wait_for(|now| *now >= index).await;
+    }
+
+    pub(crate) fn note_replica(&self, bytes: u64, started: Instant, ok: bool) {
+        self.metrics.replica.note(bytes, started.elapsed(), ok);
+    }
+}

@@ -1,0 +1,56 @@
+//! What all threads of one sheep know of each other.
+
+use std::sync::Arc;
+
+use sheepdog_attach::door::CommandError;
+use sheepdog_attach::opener::Openers;
+use sheepdog_engine::gateway::Me;
+use sheepdog_engine::state::Outcome;
+use sheepdog_proto::command::Command;
+use sheepdog_proto::{LogIndex, Vid};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::metrics::ShardMetrics;
+use crate::shard::mail::Mail;
+
+/// A command's end: what it did, and the entry that did it.
+pub(crate) type CommandResult = Result<(Outcome, LogIndex), CommandError>;
+
+/// A command on its way to the log.
+#[derive(Debug)]
+pub(crate) struct Proposal {
+    pub(crate) command: Command,
+    pub(crate) reply: oneshot::Sender<CommandResult>,
+}
+
+/// One per process.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) me: Me,
+    pub(crate) uuid: u128,
+    pub(crate) openers: Openers,
+    pub(crate) shards: Vec<mpsc::UnboundedSender<Mail>>,
+    pub(crate) metrics: Vec<Arc<ShardMetrics>>,
+    pub(crate) proposals: mpsc::UnboundedSender<Proposal>,
+}
+
+impl Shared {
+    /// The shard that serves a VDI's attachment.
+    pub(crate) fn shard_of(&self, vid: Vid) -> usize {
+        vid.get() as usize % self.shards.len()
+    }
+
+    /// Sends to a shard; one that has ended needs nothing any more.
+    pub(crate) fn mail(&self, shard: usize, mail: Mail) {
+        if let Some(sender) = self.shards.get(shard) {
+            let _ = sender.send(mail);
+        }
+    }
+
+    /// Appends a command and waits until this sheep has applied it.
+    pub(crate) async fn command(&self, command: Command) -> CommandResult {
+        let (reply, answer) = oneshot::channel();
+        self.proposals.send(Proposal { command, reply }).map_err(|_| CommandError::Unavailable)?;
+        answer.await.map_err(|_| CommandError::Unavailable)?
+    }
+}

@@ -1,0 +1,243 @@
+//! Home: the directory of one sheep, its lock, its name, and the places of its stores.
+//!
+//! Why: two processes on one directory would destroy it, and a sheep must keep its name.
+//! Way: `Home::open` locks `DIR/lock`, reads or makes `DIR/superblock`; the stores live in
+//!      `DIR/store/0`, `DIR/store/1`, …
+//! Holds:
+//!   H1 everything else happens under the exclusive lock, which ends with the process;
+//!   H2 a directory that has stores but no superblock is not given a new name;
+//!   H3 a sheep that belongs to a cluster never joins another.
+
+pub(crate) mod superblock;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use crate::disk::{Disk, DiskError, RealDisk};
+use crate::error::StoreError;
+use superblock::Superblock;
+
+const LOCK: &str = "lock";
+const STORES_DIR: &str = "store";
+
+/// Why a sheep cannot use its directory.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HomeError {
+    /// Another process has the lock. Stop it, or give this sheep a directory of its own.
+    #[error("{path} is in use by another sheep{}", shown_pid(*pid))]
+    InUse {
+        /// The sheep's directory.
+        path: PathBuf,
+        /// Its process id, if it is known.
+        pid: Option<u32>,
+    },
+    /// The sheep belongs to another cluster.
+    #[error("wrong cluster: this sheep belongs to {have:032x}, not to {want:032x}")]
+    WrongCluster {
+        /// The cluster in the superblock.
+        have: NonZero<u128>,
+        /// The cluster that was asked for.
+        want: NonZero<u128>,
+    },
+    /// There are stores, but the superblock is gone. Put it back, or empty the directory.
+    #[error("{path} has stores but no superblock")]
+    NoSuperblock {
+        /// The sheep's directory.
+        path: PathBuf,
+    },
+    /// The superblock cannot be read or written.
+    #[error("superblock: {0}")]
+    Superblock(#[from] StoreError),
+    /// The directory cannot be used.
+    #[error("{path}: {source}")]
+    Io {
+        /// What could not be used.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+fn shown_pid(pid: Option<u32>) -> String {
+    pid.map_or_else(String::new, |pid| format!(" (process {pid})"))
+}
+
+impl From<DiskError> for HomeError {
+    fn from(error: DiskError) -> Self {
+        Self::Superblock(error.into())
+    }
+}
+
+/// A sheep's directory, locked as long as this value lives.
+#[derive(Debug)]
+pub struct Home {
+    path: PathBuf,
+    disk: RealDisk,
+    superblock: Superblock,
+    was_repaired: bool,
+    /// Held for its lock (H1).
+    _lock: File,
+}
+
+impl Home {
+    /// Locks the directory and reads its superblock. A directory that is new or empty becomes
+    /// the home of a new sheep, with a random name that is durable on return.
+    ///
+    /// # Errors
+    /// `InUse` if another process has it; `NoSuperblock` and `Superblock` if it is damaged.
+    pub fn open(path: &Path) -> Result<Self, HomeError> {
+        let path = path.to_owned();
+        let on_path = |source| HomeError::Io { path: path.clone(), source };
+        fs::create_dir_all(&path).map_err(on_path)?;
+        if let Some(parent) = path.canonicalize().map_err(on_path)?.parent() {
+            File::open(parent).and_then(|parent| parent.sync_all()).map_err(on_path)?;
+        }
+        let lock = take_lock(&path)?;
+        let mut disk = RealDisk::new(&path)?;
+        let (superblock, was_repaired) = match Superblock::load(&mut disk)? {
+            Some(loaded) => loaded,
+            None => (make_superblock(&mut disk, &path)?, false),
+        };
+        Ok(Self { path, disk, superblock, was_repaired, _lock: lock })
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The name of this sheep, as long as its directory lives.
+    #[must_use]
+    pub const fn node_uuid(&self) -> u128 {
+        self.superblock.node
+    }
+
+    /// The cluster it belongs to; `None` before it has joined one.
+    #[must_use]
+    pub const fn cluster_id(&self) -> Option<NonZero<u128>> {
+        self.superblock.cluster
+    }
+
+    /// Whether one copy of the superblock was bad, and was written again from the other.
+    #[must_use]
+    pub const fn was_repaired(&self) -> bool {
+        self.was_repaired
+    }
+
+    /// Joins a cluster, for good. Durable on return; the same cluster again changes nothing.
+    ///
+    /// # Errors
+    /// `WrongCluster` if it belongs to another one (H3); `Superblock` if it cannot be written,
+    /// then open the home again.
+    pub fn set_cluster_id(&mut self, cluster: NonZero<u128>) -> Result<(), HomeError> {
+        match self.superblock.cluster {
+            Some(have) if have == cluster => Ok(()),
+            Some(have) => Err(HomeError::WrongCluster { have, want: cluster }),
+            None => {
+                let counter = self.superblock.counter + 1;
+                let joined = Superblock { counter, cluster: Some(cluster), ..self.superblock };
+                joined.save(&mut self.disk)?;
+                self.superblock = joined;
+                Ok(())
+            }
+        }
+    }
+
+    /// The disk of store number `index`, whose directory is made if need be.
+    ///
+    /// # Errors
+    /// `Superblock` with the disk's error if the directory cannot be made.
+    pub fn store_disk(&mut self, index: u16) -> Result<RealDisk, HomeError> {
+        self.disk.create_dir(STORES_DIR)?;
+        self.disk.sync_dir("")?;
+        self.disk.create_dir(&format!("{STORES_DIR}/{index}"))?;
+        self.disk.sync_dir(STORES_DIR)?;
+        Ok(RealDisk::new(&self.store_path(index))?)
+    }
+
+    /// The directory of store number `index`.
+    #[must_use]
+    pub fn store_path(&self, index: u16) -> PathBuf {
+        self.path.join(STORES_DIR).join(index.to_string())
+    }
+
+    /// A number that nobody can guess, for [`crate::Options::salt`].
+    ///
+    /// # Errors
+    /// `Io` if the kernel has no randomness.
+    pub fn new_salt(&self) -> Result<u64, HomeError> {
+        let bytes = random::<8>().map_err(|source| self.io_error(source))?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    fn io_error(&self, source: io::Error) -> HomeError {
+        HomeError::Io { path: self.path.clone(), source }
+    }
+}
+
+/// Takes the lock, and leaves the pid in its file for whoever comes too late.
+fn take_lock(directory: &Path) -> Result<File, HomeError> {
+    let path = directory.join(LOCK);
+    let on_path = |source| HomeError::Io { path: path.clone(), source };
+    let mut options = OpenOptions::new();
+    let mut lock =
+        options.read(true).write(true).create(true).truncate(false).open(&path).map_err(on_path)?;
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => {
+            let mut text = String::new();
+            // Without a readable pid the refusal is as right.
+            let pid = match lock.read_to_string(&mut text) {
+                Ok(_) => text.trim().parse().ok(),
+                Err(_) => None,
+            };
+            return Err(HomeError::InUse { path: directory.to_owned(), pid });
+        }
+        Err(error) => return Err(on_path(error.into())),
+    }
+    lock.set_len(0).map_err(on_path)?;
+    lock.write_all(format!("{}\n", std::process::id()).as_bytes()).map_err(on_path)?;
+    Ok(lock)
+}
+
+/// Gives a directory without stores a new name (H2).
+fn make_superblock(disk: &mut RealDisk, path: &Path) -> Result<Superblock, HomeError> {
+    let has_stores = match disk.list(STORES_DIR) {
+        Ok(stores) => !stores.is_empty(),
+        Err(DiskError::NotFound { .. }) => false,
+        Err(error) => return Err(error.into()),
+    };
+    if has_stores {
+        return Err(HomeError::NoSuperblock { path: path.to_owned() });
+    }
+    let on_path = |source| HomeError::Io { path: path.to_owned(), source };
+    let node = u128::from_le_bytes(random::<16>().map_err(on_path)?);
+    let superblock = Superblock { counter: 1, node, cluster: None };
+    superblock.create(disk)?;
+    Ok(superblock)
+}
+
+fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    let mut done = 0;
+    while done < N {
+        match getrandom(&mut bytes[done..], GetRandomFlags::empty()) {
+            Ok(count) => done += count,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+#[path = "home/tests.rs"]
+mod tests;

@@ -1,0 +1,76 @@
+//! The unstable list: changes not known to be on every copy, by VDI.
+//!
+//! Why: when the writer of a VDI dies, its copies can differ only in these changes.
+//! Way: filled by every applied change, emptied by watermarks and settlements; rebuilt from
+//!      the journal after a crash, copied into each new segment.
+//! Holds:
+//!   U1 a watermark covers its own generation only: older ones leave by `settle`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sheepdog_proto::{Generation, Oid, Stamp, Vid};
+
+use crate::request::Unstable;
+
+/// The lists of all VDIs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct UnstableList {
+    changes: BTreeMap<Vid, Changes>,
+}
+
+/// Changes of one VDI. One stamp can name several: the parts of a write that were applied.
+type Changes = BTreeMap<Stamp, BTreeSet<Unstable>>;
+
+impl UnstableList {
+    pub(crate) fn insert(&mut self, change: Unstable) {
+        let changes = self.changes.entry(change.oid.vid()).or_default();
+        changes.entry(change.stamp).or_default().insert(change);
+    }
+
+    /// Changes of `stable`'s generation up to it leave (U1).
+    pub(crate) fn watermark(&mut self, vid: Vid, stable: Stamp) {
+        let Some(changes) = self.changes.get_mut(&vid) else {
+            return;
+        };
+        let first = Stamp::new(stable.generation(), 0);
+        let gone: Vec<Stamp> = changes.range(first..=stable).map(|(stamp, _)| *stamp).collect();
+        for stamp in gone {
+            changes.remove(&stamp);
+        }
+        if changes.is_empty() {
+            self.changes.remove(&vid);
+        }
+    }
+
+    /// Changes of generations below `below` to `oids` leave.
+    pub(crate) fn settle(&mut self, vid: Vid, below: Generation, oids: &[Oid]) {
+        let Some(changes) = self.changes.get_mut(&vid) else {
+            return;
+        };
+        let oids: BTreeSet<Oid> = oids.iter().copied().collect();
+        changes.retain(|stamp, parts| {
+            if stamp.generation() >= below {
+                return true;
+            }
+            parts.retain(|change| !oids.contains(&change.oid));
+            !parts.is_empty()
+        });
+        if changes.is_empty() {
+            self.changes.remove(&vid);
+        }
+    }
+
+    /// The list of one VDI, in the order of stamps.
+    pub(crate) fn of(&self, vid: Vid) -> Vec<Unstable> {
+        self.changes.get(&vid).into_iter().flat_map(BTreeMap::values).flatten().copied().collect()
+    }
+
+    /// Every change of every VDI.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Unstable> + '_ {
+        self.changes.values().flat_map(BTreeMap::values).flatten().copied()
+    }
+}
+
+#[cfg(test)]
+#[path = "unstable/tests.rs"]
+mod tests;
