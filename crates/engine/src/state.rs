@@ -166,6 +166,7 @@ impl ClusterState {
             Command::ResizeVdi { vid, size } => {
                 Arc::make_mut(&mut self.catalogue).resize(*vid, *size).map(|()| Outcome::Done)
             }
+            Command::Ended { uuid } => Ok(self.apply_ended(*uuid)),
             Command::Shutdown { .. } => {
                 self.stopping = true;
                 Ok(Outcome::Done)
@@ -224,14 +225,20 @@ impl ClusterState {
         Outcome::Joined(node, incarnation)
     }
 
+    fn apply_ended(&mut self, uuid: u128) -> Outcome {
+        match self.members.find(uuid).map(|member| (member.node, member.incarnation)) {
+            Some((node, incarnation)) => self.apply_gone(node, incarnation),
+            None => Outcome::Void,
+        }
+    }
+
     fn apply_gone(&mut self, node: NodeId, incarnation: Incarnation) -> Outcome {
-        let any = incarnation == Incarnation(0);
-        let current = |m: &&Member| m.up && (any || m.incarnation == incarnation);
-        let Some(life) = self.members.get(node).filter(current).map(|m| m.incarnation) else {
+        let current = self.members.get(node).is_some_and(|m| m.up && m.incarnation == incarnation);
+        if !current {
             return Outcome::Void;
-        };
+        }
         Arc::make_mut(&mut self.members).gone(node);
-        Arc::make_mut(&mut self.catalogue).free_attachments(node, life);
+        Arc::make_mut(&mut self.catalogue).free_attachments(node, incarnation);
         self.touch_groups(node);
         Outcome::Done
     }

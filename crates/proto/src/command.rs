@@ -72,8 +72,7 @@ pub enum Command {
     Gone {
         /// Whose.
         node: NodeId,
-        /// Which life; void if it is not the current one. 0 = whichever is: a will that is made
-        /// before the life has its number.
+        /// Which life; void if it is not the current one.
         incarnation: Incarnation,
     },
     /// Removes lost members from the in-sync sets of these groups, each void if its view changed.
@@ -123,6 +122,12 @@ pub enum Command {
         vid: Vid,
         /// Bytes.
         size: u64,
+    },
+    /// Whichever life of this sheep is current has ended: the will of a sheep that is joining and
+    /// does not know its number and life yet.
+    Ended {
+        /// Identity kept in its directory.
+        uuid: u128,
     },
     /// Every sheep stops in order.
     Shutdown {
@@ -174,6 +179,9 @@ impl Command {
             }
             Self::Shutdown { time_ns } => {
                 w.u16(10).u64(*time_ns);
+            }
+            Self::Ended { uuid } => {
+                w.u16(11).u128(*uuid);
             }
         }
         w.finish()
@@ -229,6 +237,7 @@ impl Command {
             8 => Self::DeleteVdi { vid: vid(&mut r)? },
             9 => Self::ResizeVdi { vid: vid(&mut r)?, size: r.u64()? },
             10 => Self::Shutdown { time_ns: r.u64()? },
+            11 => Self::Ended { uuid: r.u128()? },
             unknown => return Err(WireError::Version(unknown)),
         };
         r.end()?;

@@ -22,10 +22,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sheepdog_attach::door::Done;
+use sheepdog_attach::door::{CommandError, Done};
 use sheepdog_engine::gateway::{Action, Gateway, Place};
 use sheepdog_engine::state::ClusterState;
 use sheepdog_engine::volume::{Answer, Refusal};
+use sheepdog_proto::command::Command;
 use sheepdog_proto::peer::{Reply, Request};
 use sheepdog_proto::{LogIndex, Vid};
 use sheepdog_store::Store;
@@ -153,8 +154,7 @@ impl Shard {
         match action {
             Action::Send(place, request) => self.send(place, request),
             Action::Propose(command) => {
-                let shared = self.shared.clone();
-                tokio::task::spawn_local(async move { shared.command(command).await });
+                tokio::task::spawn_local(propose(self.shared.clone(), command));
             }
             Action::Answer(token, result) => {
                 let mut operations = self.operations.borrow_mut();
@@ -247,5 +247,13 @@ impl Shard {
 
     pub(crate) fn note_replica(&self, bytes: u64, started: Instant, ok: bool) {
         self.metrics.replica.note(bytes, started.elapsed(), ok);
+    }
+}
+
+/// Appends what the engine needs, until it is in the log: whether it still made sense is for the
+/// cluster state to say.
+async fn propose(shared: Arc<Shared>, command: Command) {
+    while shared.command(command.clone()).await == Err(CommandError::Unavailable) {
+        tokio::time::sleep(TICK).await;
     }
 }

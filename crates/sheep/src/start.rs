@@ -12,8 +12,8 @@ use sheepdog_attach::door::Face;
 use sheepdog_cluster::local;
 use sheepdog_engine::gateway::Me;
 use sheepdog_engine::state::{ClusterState, Outcome};
+use sheepdog_proto::LogIndex;
 use sheepdog_proto::command::{Addresses, Command};
-use sheepdog_proto::{Incarnation, LogIndex};
 use sheepdog_store::{Home, Options as StoreOptions, Store};
 use tokio::sync::mpsc;
 
@@ -127,10 +127,8 @@ async fn join(
     shards: u16,
 ) -> Result<Me> {
     // Until the life has its number, the will ends whichever life of this sheep is current.
-    if let Some(known) = control.state().members.find(home.node_uuid()) {
-        let will = Command::Gone { node: known.node, incarnation: Incarnation(0) };
-        control.log().set_will(will.encode()).await?;
-    }
+    let will = Command::Ended { uuid: home.node_uuid() };
+    control.log().set_will(will.encode()).await?;
     let command = Command::Join {
         uuid: home.node_uuid(),
         zone: config.zone.unwrap_or_else(|| (home.node_uuid() & 0xffff_ffff) as u32),

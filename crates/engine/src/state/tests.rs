@@ -167,10 +167,11 @@ fn a_dead_life_can_do_nothing_more() {
 #[test]
 fn a_will_made_before_the_join_ends_whichever_life_is_current() {
     let mut log = Log::formatted(3);
-    let will = Command::Gone { node: NodeId(0), incarnation: Incarnation(0) };
+    let will = Command::Ended { uuid: 100 };
     assert_eq!(log.push(will.clone()), Ok(Outcome::Done));
     assert!(!log.state.members.get(NodeId(0)).unwrap().up);
     assert_eq!(log.push(will), Ok(Outcome::Void));
+    assert_eq!(log.push(Command::Ended { uuid: 7 }), Ok(Outcome::Void));
 }
 
 #[test]
