@@ -87,7 +87,7 @@ impl Events {
         Self { receiver }
     }
 
-    /// The next event; `None` after `Failed` or when the session was closed. An owner that
+    /// The next event; `None` after `Failed` or when the session has ended. An owner that
     /// takes none holds up nobody but itself. May be cancelled without losing an event.
     pub async fn next(&mut self) -> Option<Event> {
         self.receiver.recv().await
