@@ -74,3 +74,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_documented_bytes_are_those_of_the_code() {
+    let page = include_str!("../../../../docs/formats/command.md");
+    let documented: Vec<&str> =
+        page.lines().filter_map(|line| line.strip_prefix("    ")).map(str::trim).collect();
+    let hex = |command: &Command| {
+        command.encode().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    let found: Vec<String> = samples().iter().map(hex).collect();
+    assert_eq!(documented, found, "a change here needs another COMMAND_VERSION");
+}
