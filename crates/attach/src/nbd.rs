@@ -2,9 +2,9 @@
 //!
 //! Why: stock QEMU, libvirt, Proxmox, the Linux kernel and libnbd speak it; nothing of ours has to
 //!      be installed where the VM runs.
-//! Way: `sheep` accepts and calls [`serve`]; [`negotiate`] ends with an open [`export`];
-//!      [`session`] then reads requests, [`job`] carries them through the door, [`outbox`] writes
-//!      the replies. [`option`] and [`frame`] are the bytes: `docs/formats/nbd.md`.
+//! Way: `sheep` accepts and calls [`serve`]; `negotiate` ends with an open `export`;
+//!      `session` then reads requests, `job` carries them through the door, `outbox` writes
+//!      the replies. `option` and `frame` are the bytes: `docs/formats/nbd.md`.
 //! Holds:
 //!   P1 the export's name is the VDI's name, and an export is the VDI's size at its opening;
 //!   P2 a client that ends in order frees the VDI at once, unless another of its connections

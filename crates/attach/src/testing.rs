@@ -52,6 +52,7 @@ struct Inner {
     refusals: VecDeque<Refusal>,
     observed: Vec<Observed>,
     operations: VecDeque<Operation>,
+    attach_waits: bool,
 }
 
 impl Cluster {
@@ -65,14 +66,8 @@ impl Cluster {
             let join = Command::Join { uuid, zone, weight, shards: shards as u16, addresses };
             cluster.command(&join).unwrap();
         }
-        let (cluster_id, copies) = (7, Copies::Auto);
-        let format = Command::Format {
-            cluster: cluster_id,
-            time_ns: TIME_NS,
-            partition_bits: 4,
-            object_shift: 22,
-            copies,
-        };
+        let (partition_bits, object_shift, copies, time_ns) = (4, 22, Copies::Auto, TIME_NS);
+        let format = Command::Format { cluster: 7, time_ns, partition_bits, object_shift, copies };
         cluster.command(&format).unwrap();
         (cluster, received)
     }
@@ -146,6 +141,11 @@ impl Cluster {
             let generation = attachment.generation;
             self.command(&Command::Detach { vid, generation }).unwrap();
         }
+    }
+
+    /// While true, attaching waits.
+    pub(crate) fn hold_attach(&self, waits: bool) {
+        self.lock().attach_waits = waits;
     }
 
     /// The next operation is refused; repeat it for several.
@@ -365,6 +365,9 @@ impl Door for MemoryDoor {
     async fn attach(&self, vid: Vid) -> Result<(), Refusal> {
         assert_eq!(self.shard_of(vid), self.shard, "attach on the shard of the VDI");
         tokio::task::yield_now().await;
+        while self.cluster.lock().attach_waits {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
         self.cluster.attach_by(US, vid)
     }
 

@@ -339,3 +339,7 @@ impl Connection {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "nbd/tests.rs"]
+mod tests;

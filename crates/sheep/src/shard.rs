@@ -245,6 +245,11 @@ impl Shard {
         let _ = applied.wait_for(|now| *now >= index).await;
     }
 
+    /// Ends when this shard has applied more of the log than `index`.
+    pub(crate) async fn wait_newer(&self, index: LogIndex) {
+        self.wait_applied(LogIndex(index.0 + 1)).await;
+    }
+
     pub(crate) fn note_replica(&self, bytes: u64, started: Instant, ok: bool) {
         self.metrics.replica.note(bytes, started.elapsed(), ok);
     }

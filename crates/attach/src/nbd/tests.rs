@@ -56,8 +56,12 @@ impl Sheep {
         spawn_local(async move {
             loop {
                 let socket = tokio::select! {
-                    unix = unix_listener.accept() => Socket::Unix(unix.unwrap().0.into_std().unwrap()),
-                    tcp = tcp_listener.accept() => Socket::Tcp(tcp.unwrap().0.into_std().unwrap()),
+                    unix = unix_listener.accept() => {
+                        Socket::Unix(unix.unwrap().0.into_std().unwrap())
+                    }
+                    tcp = tcp_listener.accept() => {
+                        Socket::Tcp(tcp.unwrap().0.into_std().unwrap())
+                    }
                 };
                 spawn_local(serve(door.clone(), socket));
             }

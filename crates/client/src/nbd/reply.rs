@@ -90,12 +90,16 @@ pub(super) async fn read_all(input: impl AsyncRead + Unpin, waiting: std::sync::
     };
     let left = waiting.lock().take().unwrap_or_default();
     for pending in left.into_values() {
-        let error = match &end {
-            NbdError::Protocol(what) => NbdError::Protocol(what),
-            _ => NbdError::Closed,
-        };
         // Whoever waited may have given up.
-        let _ = pending.to.send(Err(error));
+        let _ = pending.to.send(Err(told(&end)));
+    }
+}
+
+/// What those who wait are told of the end of the connection.
+fn told(end: &NbdError) -> NbdError {
+    match end {
+        NbdError::Protocol(what) => NbdError::Protocol(what),
+        _ => NbdError::Closed,
     }
 }
 
@@ -108,7 +112,8 @@ async fn read_one(input: &mut (impl AsyncRead + Unpin), waiting: &Waiting) -> Re
             let errno = input.read_u32().await?;
             cookie = input.read_u64().await?;
             pending = waiting.take(cookie)?;
-            pending.simple(errno, input).await?;
+            let end = pending.simple(errno, input).await;
+            pending = pending.unless(end)?;
             true
         }
         CHUNK => {
@@ -122,7 +127,8 @@ async fn read_one(input: &mut (impl AsyncRead + Unpin), waiting: &Waiting) -> Re
             let mut payload = vec![0; len as usize];
             input.read_exact(&mut payload).await?;
             pending = waiting.take(cookie)?;
-            pending.chunk(kind, &payload)?;
+            let end = pending.chunk(kind, &payload);
+            pending = pending.unless(end)?;
             flags & DONE != 0
         }
         _ => return Err(NbdError::Protocol("wrong magic before an answer")),
@@ -136,6 +142,18 @@ async fn read_one(input: &mut (impl AsyncRead + Unpin), waiting: &Waiting) -> Re
 }
 
 impl Pending {
+    /// Itself, unless its answer is broken: then that is told, and the connection ends.
+    fn unless(self, end: Result<(), NbdError>) -> Result<Self, NbdError> {
+        match end {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                // Whoever waited may have given up.
+                let _ = self.to.send(Err(told(&error)));
+                Err(error)
+            }
+        }
+    }
+
     async fn simple(
         &mut self,
         errno: u32,

@@ -14,9 +14,13 @@ use sheepdog_engine::volume::Refusal;
 use sheepdog_proto::command::Command;
 use sheepdog_proto::{Generation, Vid};
 use tokio::sync::oneshot;
+use tokio::time::{Duration, Instant};
 
 use super::Shard;
 use crate::control::now_ns;
+
+/// How long a VDI's owner may take to let go before an attach is refused.
+const HAND_OVER: Duration = Duration::from_secs(1);
 
 /// Who waits for what.
 #[derive(Default)]
@@ -61,6 +65,8 @@ impl Shard {
     }
 
     async fn grant(&self, vid: Vid) -> Result<Attachment, Refusal> {
+        // A client that closes its disk on one host and opens it on another is faster than the log.
+        let patience = Instant::now() + HAND_OVER;
         loop {
             let state = self.state();
             if state.format.is_none() {
@@ -68,11 +74,14 @@ impl Shard {
             }
             let vdi = state.catalogue.get(vid).ok_or(Refusal::NoVdi)?;
             if let Some(owner) = &vdi.attachment {
-                return if self.is_mine(owner) {
-                    Ok(owner.clone())
-                } else {
-                    Err(self.locked(owner))
-                };
+                if self.is_mine(owner) {
+                    return Ok(owner.clone());
+                }
+                let newer = self.wait_newer(state.index);
+                if tokio::time::timeout_at(patience, newer).await.is_err() {
+                    return Err(self.locked(owner));
+                }
+                continue;
             }
             let me = self.shared.me;
             let command = Command::Attach {
@@ -84,9 +93,6 @@ impl Shard {
             let index = match self.shared.command(command).await {
                 Ok((Outcome::Void, _)) => return Err(Refusal::Stopping),
                 Ok((_, index)) => index,
-                Err(CommandError::Refused(Refused::Locked(owner))) if !self.is_mine(&owner) => {
-                    return Err(self.locked(&owner));
-                }
                 Err(CommandError::Refused(Refused::Locked(owner))) => owner.index,
                 Err(CommandError::Refused(Refused::NoVdi)) => return Err(Refusal::NoVdi),
                 Err(CommandError::Refused(Refused::Invalid(what))) => {

@@ -78,10 +78,7 @@ impl Shard {
                 let place = Place { node: self.shared.me.node, shard: from };
                 self.step(|gateway| gateway.handle_reply(place, reply));
             }
-            Mail::Detach(vid) => {
-                let shard = self.clone();
-                tokio::task::spawn_local(async move { shard.detach(vid).await });
-            }
+            Mail::Detach(vid) => self.detach_unused(vid),
             Mail::Call(call) => call(self.clone()),
             Mail::Stop(done) => {
                 let shard = self.clone();
@@ -95,6 +92,15 @@ impl Shard {
 
     fn legacy(self: &Rc<Self>) -> Rc<Legacy<ShardDoor>> {
         self.legacy.get_or_init(|| Legacy::new(ShardDoor::new(self.clone()))).clone()
+    }
+
+    /// A client may have opened the VDI again while this letter was under way.
+    fn detach_unused(self: &Rc<Self>, vid: Vid) {
+        if self.shared.openers.is_known(vid) {
+            return;
+        }
+        let shard = self.clone();
+        tokio::task::spawn_local(async move { shard.detach(vid).await });
     }
 
     fn take_incoming(self: &Rc<Self>, stream: TcpStream, hello: Hello) {

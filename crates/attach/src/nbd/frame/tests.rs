@@ -168,3 +168,33 @@ proptest! {
         prop_assert!(runs.iter().map(|run| u64::from(run.0)).sum::<u64>() <= u64::from(len));
     }
 }
+
+#[test]
+fn the_page_on_the_format_names_the_same_numbers() {
+    let page = include_str!("../../../../../docs/formats/nbd.md");
+    let row = |number: u32, name: &str| {
+        assert!(page.contains(&format!("\n| {number} | `{name}` |")), "{number} {name}");
+    };
+    use crate::nbd::option::number;
+    row(number::EXPORT_NAME, "EXPORT_NAME");
+    row(number::ABORT, "ABORT");
+    row(number::LIST, "LIST");
+    row(number::INFO, "INFO");
+    row(number::GO, "GO");
+    row(number::STRUCTURED_REPLY, "STRUCTURED_REPLY");
+    row(number::LIST_META_CONTEXT, "LIST_META_CONTEXT");
+    row(number::SET_META_CONTEXT, "SET_META_CONTEXT");
+    row(command::READ.into(), "READ");
+    row(command::WRITE.into(), "WRITE");
+    row(command::DISCONNECT.into(), "DISC");
+    row(command::FLUSH.into(), "FLUSH");
+    row(command::TRIM.into(), "TRIM");
+    row(command::WRITE_ZEROES.into(), "WRITE_ZEROES");
+    row(command::BLOCK_STATUS.into(), "BLOCK_STATUS");
+    row(errno::EPERM, "EPERM");
+    row(errno::EIO, "EIO");
+    row(errno::EINVAL, "EINVAL");
+    row(errno::ENOSPC, "ENOSPC");
+    row(errno::ESHUTDOWN, "ESHUTDOWN");
+    assert!(page.contains(&PAYLOAD_BYTES_MAX.to_string()));
+}

@@ -184,3 +184,49 @@ fn a_refusal_on_another_shard_leaves_the_negotiation_open() {
         assert_closed(&mut socket).await;
     });
 }
+
+#[test]
+fn a_client_that_dies_while_it_waits_for_the_attachment_makes_room() {
+    run(async {
+        let sheep = Sheep::start(1).await;
+        let vid = sheep.cluster.create("a", 4 * MIB, None);
+        sheep.cluster.hold_attach(true);
+        let mut socket = sheep.raw().await;
+        socket.read_exact(&mut [0; 18]).await.unwrap();
+        socket.write_all(&3_u32.to_be_bytes()).await.unwrap();
+        socket.write_all(&option(1, b"a")).await.unwrap();
+        sheep
+            .until("the VDI is being opened", || sheep.cluster.openers().holder(vid).is_some())
+            .await;
+        drop(socket);
+        sheep.until("the end is seen", || sheep.cluster.openers().holder(vid).is_none()).await;
+        sheep.cluster.hold_attach(false);
+        Connection::open(&sheep.tcp, "a", Options::default()).await.unwrap();
+    });
+}
+
+#[test]
+fn in_the_next_life_of_a_killed_sheep_a_client_opens_its_vdi_at_once() {
+    run(async {
+        let mut sheep = Sheep::start(1).await;
+        let vid = sheep.cluster.create("a", 4 * MIB, None);
+        let before = sheep.raw_open("a").await;
+        sheep.open("a").await.write(0, b"kept", false).await.unwrap();
+        let (cluster, _mailboxes) = sheep.cluster.reborn();
+        assert!(!cluster.is_attached(vid));
+        let listener = UnixListener::bind(sheep.path.with_extension("next")).unwrap();
+        sheep.path = sheep.path.with_extension("next");
+        let door = cluster.door(0);
+        spawn_local(async move {
+            let socket = listener.accept().await.unwrap().0.into_std().unwrap();
+            serve(door, Socket::Unix(socket)).await;
+        });
+        let mut socket = sheep.raw_open("a").await;
+        socket.write_all(&request(0, 0, 1, 0, 4)).await.unwrap();
+        assert_eq!(simple_reply(&mut socket).await, (1, 0));
+        let mut bytes = [0; 4];
+        socket.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, b"kept");
+        drop(before);
+    });
+}
