@@ -161,8 +161,7 @@ fn is_mark_due(config: &Config, state: &State, generation: u8, member: u8) -> bo
     if !replica.unstable {
         return false;
     }
-    let open = replica.control.generation <= generation
-        || !config.rules.has(Rule::Fence);
+    let open = replica.control.generation <= generation || !config.rules.has(Rule::Fence);
     let wrote = replica.stamp.generation().0;
     if wrote == u32::from(generation) {
         return open && replica.stamp.sequence() <= u64::from(gateway.done);

@@ -11,8 +11,7 @@ use super::state::{Gateway, Phase, Post, State};
 #[must_use]
 pub fn needed(config: &Config, gateway: &Gateway) -> Members {
     let control = &gateway.control;
-    let insync =
-        if config.rules.has(Rule::AllInSync) { control.insync } else { control.live() };
+    let insync = if config.rules.has(Rule::AllInSync) { control.insync } else { control.live() };
     insync.or(control.joiners())
 }
 

@@ -31,8 +31,12 @@ pub fn next(config: &Config, before: &State, action: Action) -> Option<State> {
         Action::Attach => attach(config, &mut state),
         Action::InSync(member) => append(config, &mut state, Entry::InSync(member)),
         Action::MemberApplies(member) => {
-            let (control, applied) =
-                apply_next(config, &state, state.replica(member).control, state.replica(member).applied);
+            let (control, applied) = apply_next(
+                config,
+                &state,
+                state.replica(member).control,
+                state.replica(member).applied,
+            );
             let replica = state.replica_mut(member);
             replica.control = control;
             replica.applied = applied;
