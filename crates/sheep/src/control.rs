@@ -142,13 +142,8 @@ impl Control {
         })?;
         tracing::debug!(index = entry.index.0, ?command, "log");
         let outcome = self.state.apply(entry.index, &command);
-        match self.waiting.remove(&entry.index) {
-            Some(reply) => answer(reply, outcome, entry.index),
-            None => {
-                self.outcomes.insert(entry.index, outcome);
-            }
-        }
-        while self.outcomes.len() > OUTCOMES_MAX {
+        self.outcomes.insert(entry.index, outcome);
+        if self.outcomes.len() > OUTCOMES_MAX {
             self.outcomes.pop_first();
         }
         Ok(())
@@ -181,6 +176,13 @@ impl Control {
                 self.sender.send_replace(state.clone());
                 for shard in 0..shared.shards.len() {
                     shared.mail(shard, Mail::State(state.clone()));
+                }
+                // Only now: a connection that is handed over on the strength of the answer must
+                // find the state when it arrives.
+                if let Some(reply) = self.waiting.remove(&entry.index)
+                    && let Some(outcome) = self.outcomes.remove(&entry.index)
+                {
+                    answer(reply, outcome, entry.index);
                 }
                 self.check_alive(shared)
             }

@@ -239,9 +239,10 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
-    /// A request of an iSCSI target, which has several connections for one VDI.
-    pub(super) fn is_tgt(&self) -> bool {
-        self.header.flags().has(Flags::TGT)
+    /// A request as QEMU sends it, which has one data connection for a VDI. Others claim another
+    /// version, and iSCSI targets, which have several connections, another flag.
+    pub(super) fn is_qemu(&self) -> bool {
+        self.header.version() == 0 && !self.header.flags().has(Flags::TGT)
     }
 
     pub(super) fn answer(self, response: Response) {

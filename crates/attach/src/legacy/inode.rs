@@ -41,7 +41,8 @@ pub(super) fn read(state: &ClusterState, vdi: &Vdi, range: &ObjectRange) -> Step
         parts.push(Buffer::zeroed((map_count + zeros) as usize).share());
         return Step::Data(Body::Many(parts));
     }
-    let work = Work::ReadMap { before: parts, offset: map_first - MAP_START, len: map_count, zeros };
+    let work =
+        Work::ReadMap { before: parts, offset: map_first - MAP_START, len: map_count, zeros };
     Step::Queue(vdi.vid, work)
 }
 

@@ -1,6 +1,7 @@
 //! What a request means: decided from the cluster state alone, without waiting.
 //!
-//! Way: `session` asks [`route`] which VDI's shard must serve the request, then [`plan`] what to do.
+//! Way: `session` asks [`route`] which VDI's shard must serve the request, then [`plan`] what to
+//!      do.
 //! Holds:
 //!   P1 create and copy-on-write flags decide nothing: the gateway knows what is allocated;
 //!   P2 nothing outside an object is ever read or written through it.
@@ -43,21 +44,21 @@ pub(super) enum Control {
     Delete(Lookup),
 }
 
-/// The VDI whose shard must serve the request; `None`: any shard can.
+/// The VDI whose shard must serve the request; `None`: any shard can. For an object it is always
+/// the same, whether the VDI exists or not, so that it cannot change while a payload arrives.
 pub(super) fn route(state: &ClusterState, request: &Request) -> Option<Vid> {
-    let known = |vid: Vid| state.catalogue.get(vid).map(|vdi| vdi.vid);
     let named = |lookup: &Lookup| lookup::find(state, lookup).ok().map(|vdi| vdi.vid);
     match request {
         Request::Read(range) => match range.oid.map(Oid::kind)? {
             // The header is made from the state, which every shard has.
             ObjectKind::Map if range.end() <= u64::from(MAP_START) => None,
-            _ => known(range.oid?.vid()),
+            _ => Some(range.oid?.vid()),
         },
         Request::Write { range, .. } | Request::Discard(range) | Request::Flush(range) => {
-            known(range.oid?.vid())
+            Some(range.oid?.vid())
         }
         Request::Lock(lookup, _) | Request::Delete(lookup) => named(lookup),
-        Request::Release(vid) => known((*vid)?),
+        Request::Release(vid) => *vid,
         Request::NewVdi(_)
         | Request::Info(_)
         | Request::Remove(_)
@@ -128,6 +129,12 @@ impl<'a> Object<'a> {
         Some(Self { vdi, index, start: u64::from(index) << vdi.object_shift })
     }
 
+    /// Where `range` begins in the VDI. An empty one may stand at the end of the object, but must
+    /// not be taken for the next.
+    fn at(&self, range: &ObjectRange) -> u64 {
+        if range.len == 0 { self.start } else { self.start + u64::from(range.offset) }
+    }
+
     /// Bytes of the object that lie inside the VDI, whose size clients round up to sectors.
     fn len(&self) -> u64 {
         let size = self.vdi.size.next_multiple_of(SECTOR_BYTES);
@@ -153,7 +160,7 @@ fn read(state: &ClusterState, range: &ObjectRange) -> Step {
     let inside = object.len().saturating_sub(u64::from(range.offset)).min(u64::from(range.len));
     let work = Work::Read {
         index: object.index,
-        offset: object.start + u64::from(range.offset),
+        offset: object.at(range),
         len: inside as u32,
         zeros: range.len - inside as u32,
     };
@@ -181,8 +188,7 @@ fn write(state: &ClusterState, range: &ObjectRange, create: bool, data: Option<P
     if range.end() > object.len() {
         return Step::Refuse(ResultCode::InvalidParameters); // P2
     }
-    let offset = object.start + u64::from(range.offset);
-    let work = Work::Write { index: object.index, offset, data, create };
+    let work = Work::Write { index: object.index, offset: object.at(range), data, create };
     Step::Queue(object.vdi.vid, work)
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Why: a request may find its VDI not attached yet, or touch an object of which it is not known
 //!      whether it exists; those behind it must not overtake it.
-//! Way: `session` → [`Queue::push`] → (attach) → `run` → (is the object allocated?) → `submit` →
-//!      the door → `finish` → the connection's outbox.
+//! Way: `session` -> [`Queue::push`] -> (attach) -> `run` -> (is the object allocated?) ->
+//!      `submit` -> the door -> `finish` -> the connection's outbox.
 //! Holds:
 //!   Q1 requests for one object are submitted in the order in which they were pushed;
 //!   Q2 an operation that lost its attachment is submitted again only while its client is there
@@ -22,86 +22,17 @@ use tokio::sync::Mutex;
 
 use super::code::Failure;
 use super::connection::{Body, Connection, Joined, Ticket};
-use crate::door::{Door, Face, Kind};
+use crate::door::{Door, Face};
 use crate::opener::Origin;
 
 mod allocated;
+mod work;
 
 use allocated::Allocated;
+pub(super) use work::Work;
 
 /// How often an operation or an attach is tried again after the attachment was lost.
 const TRIES_MAX: u8 = 3;
-
-/// What a queued request does.
-#[derive(Clone, Debug)]
-pub(super) enum Work {
-    /// Bytes of a data object, then zeros.
-    Read { index: u32, offset: u64, len: u32, zeros: u32 },
-    /// Bytes into a data object. Without bytes, it only asks whether the object exists.
-    Write { index: u32, offset: u64, data: Option<Payload>, create: bool },
-    /// The whole object reads as a hole afterwards.
-    Discard { index: u32, offset: u64, len: u64 },
-    /// Everything acknowledged is durable.
-    Flush,
-    /// Bytes of the map between bytes of the header and zeros.
-    ReadMap { before: Vec<Payload>, offset: u32, len: u32, zeros: u32 },
-    /// Bytes into the map.
-    WriteMap { offset: u32, data: Payload },
-}
-
-impl Work {
-    /// The object whose existence decides about the request.
-    const fn needs(&self) -> Option<u32> {
-        match self {
-            Self::Read { index, .. } | Self::Write { index, create: false, .. } => Some(*index),
-            _ => None,
-        }
-    }
-
-    /// The only object it touches.
-    const fn index(&self) -> Option<u32> {
-        match self {
-            Self::Read { index, .. } | Self::Write { index, .. } | Self::Discard { index, .. } => {
-                Some(*index)
-            }
-            _ => None,
-        }
-    }
-
-    const fn is_write(&self) -> bool {
-        matches!(self, Self::Write { .. } | Self::Discard { .. } | Self::WriteMap { .. })
-    }
-
-    fn operation(&self) -> Operation {
-        match self {
-            Self::Read { offset, len, .. } => Operation::Read { offset: *offset, len: *len },
-            Self::Write { offset, data, .. } => {
-                let data = data.clone().unwrap_or_else(Payload::empty);
-                Operation::Write { offset: *offset, data }
-            }
-            Self::Discard { offset, len, .. } => {
-                Operation::Zero { offset: *offset, len: *len, discard: true }
-            }
-            Self::Flush => Operation::Flush,
-            Self::ReadMap { offset, len, .. } => Operation::ReadMap { offset: *offset, len: *len },
-            Self::WriteMap { offset, data } => {
-                Operation::WriteMap { offset: *offset, data: data.clone() }
-            }
-        }
-    }
-
-    fn metric(&self) -> (Kind, u64) {
-        match self {
-            Self::Read { len, .. } => (Kind::Read, u64::from(*len)),
-            Self::Write { data, .. } => {
-                (Kind::Write, data.as_ref().map_or(0, |data| data.len() as u64))
-            }
-            Self::Discard { len, .. } => (Kind::Zero, *len),
-            Self::Flush => (Kind::Flush, 0),
-            Self::ReadMap { .. } | Self::WriteMap { .. } => (Kind::Other, 0),
-        }
-    }
-}
 
 #[derive(Debug)]
 struct Job {
@@ -184,21 +115,19 @@ impl<D: Door> Queue<D> {
         let connection = &ticket.connection;
         let writes = work.is_write();
         let joined = connection.joined.get();
-        let known = |j: Joined| {
-            (j.vid, j.epoch) == (self.vid, self.epoch.get()) && (j.writes || !writes)
-        };
+        let known =
+            |j: Joined| (j.vid, j.epoch) == (self.vid, self.epoch.get()) && (j.writes || !writes);
         if joined.is_some_and(known) {
             return Ok(());
         }
         let openers = self.door.openers();
         // Exclusive: reading beside the holder does no harm, writing would.
-        let other = |by: crate::opener::Busy| {
-            by.face != Face::Legacy || by.origin != connection.origin
-        };
+        let other =
+            |by: crate::opener::Busy| by.face != Face::Legacy || by.origin != connection.origin;
         if writes && openers.holder(self.vid).is_some_and(other) {
             return Err(ResultCode::VdiLocked);
         }
-        if work.index().is_some() && !ticket.is_tgt() {
+        if work.index().is_some() && ticket.is_qemu() {
             self.supersede(connection)?;
         }
         openers.touch(connection.number, self.vid, Instant::now());

@@ -1,7 +1,8 @@
 //! One connection from its first byte to its last, or to another shard.
 //!
-//! Way: receive → for each whole request: route (another shard: wait until idle, hand over) → room
-//!      (none: wait, read no more) → is the peer still there? → plan → answer, queue or task.
+//! Way: receive -> for each whole request: route (another shard: wait until idle, hand over) ->
+//!      room (none: wait, read no more) -> is the peer still there? -> plan -> answer, queue or
+//!      task.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -130,12 +131,12 @@ impl<D: Door> Session<D> {
                 Ok(Front::Large(header)) => (header, Request::parse(&header, &[]), false),
             };
             if let Some(target) = self.elsewhere(&request) {
-                self.connection.wait_until_idle().await;
-                return Some(End::HandOver(target));
+                let idle = self.unless_gone(self.connection.wait_until_idle()).await;
+                return Some(if idle { End::HandOver(target) } else { End::Gone });
             }
             let charge = charge_of(&header);
             if !self.connection.has_room(charge) {
-                if !self.wait_for_room(charge).await {
+                if !self.unless_gone(self.connection.wait_for_room(charge)).await {
                     return Some(End::Gone);
                 }
                 peer_seen = false;
@@ -146,7 +147,7 @@ impl<D: Door> Session<D> {
                 continue;
             }
             let data = self.intake.take(&header);
-            if header.opcode().is_some_and(Opcode::is_object) && !peer_seen {
+            if header.opcode().is_some_and(Opcode::is_change) && !peer_seen {
                 if self.stream.is_peer_closed() {
                     // L2. The client will never learn how this request ended, and may have sent
                     // it again through another connection.
@@ -158,11 +159,13 @@ impl<D: Door> Session<D> {
         }
     }
 
-    /// False if the client goes away first; it is not read from meanwhile, so it must be asked.
-    async fn wait_for_room(&self, charge: usize) -> bool {
+    /// Waits, but not longer than the client lives: false if it goes away first. It must be asked,
+    /// for it is not read from meanwhile.
+    async fn unless_gone(&self, wait: impl Future<Output = ()>) -> bool {
+        tokio::pin!(wait);
         loop {
             tokio::select! {
-                () = self.connection.wait_for_room(charge) => return true,
+                () = &mut wait => return true,
                 () = tokio::time::sleep(PEER_CHECK) => {
                     if self.stream.is_peer_closed() {
                         return false;

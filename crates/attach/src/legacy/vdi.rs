@@ -8,7 +8,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use sheepdog_engine::state::{Outcome, Vdi};
+use sheepdog_engine::state::{ClusterState, Outcome, Vdi};
 use sheepdog_proto::Vid;
 use sheepdog_proto::command::{Command, Copies};
 use sheepdog_proto::legacy::request::{LockType, Lookup, NewVdi};
@@ -106,6 +106,18 @@ fn derived(new: &NewVdi, working: Option<&Vdi>, exists: impl Fn(Vid) -> bool) ->
     }
 }
 
+/// The VDI that is meant, if its shard is this one: it was when the request was routed, but another
+/// one may have been made under that name since.
+fn find_here<'a, D: Door>(
+    shard: &Shard<D>,
+    state: &'a ClusterState,
+    lookup: &Lookup,
+) -> Result<&'a Vdi, ResultCode> {
+    let vdi = lookup::find(state, lookup)?;
+    let here = shard.door.shard_of(vdi.vid) == shard.door.shard();
+    if here { Ok(vdi) } else { Err(ResultCode::NoVdi) }
+}
+
 async fn lock<D: Door>(
     shard: &Rc<Shard<D>>,
     connection: &Rc<Connection>,
@@ -113,7 +125,7 @@ async fn lock<D: Door>(
     lock_type: LockType,
 ) -> Result<Response, ResultCode> {
     let state = shard.door.state();
-    let vdi = lookup::find(&state, lookup)?;
+    let vdi = find_here(shard, &state, lookup)?;
     let refused = lookup::about(&state, vdi, ResultCode::VdiLocked);
     let sharing = match lock_type {
         LockType::Normal => Sharing::Exclusive,
@@ -171,7 +183,7 @@ async fn delete<D: Door>(
     lookup: &Lookup,
 ) -> Result<Response, ResultCode> {
     let state = shard.door.state();
-    let vdi = lookup::find(&state, lookup)?;
+    let vdi = find_here(shard, &state, lookup)?;
     if !open(shard, connection, vdi.vid, Sharing::Exclusive).await {
         return Err(ResultCode::VdiLocked);
     }

@@ -17,7 +17,7 @@ RUN_BYTES_MIN = 5
 
 
 def text_of(data: bytes) -> str:
-    """Hex with runs: `0011*300 22` is 00, then 300 times 11, then 22."""
+    """Hex with runs: `00 11*300 2233` is 00, then 300 times 11, then 22 and 33."""
     words, plain, at = [], "", 0
     while at < len(data):
         end = at

@@ -109,9 +109,12 @@ fn event(word: &str, rest: &str) -> Result<Event, WireError> {
     }
 }
 
-/// `0011*300 22` is 00, then 300 times 11, then 22.
+/// `00 11*300 2233` is 00, then 300 times 11, then 22 and 33.
 fn bytes_of(runs: &str) -> Result<Vec<u8>, WireError> {
-    let hex = |digits: &str| u8::from_str_radix(digits, 16).map_err(|_| WireError::Invalid("hex"));
+    let hex = |digits: &str| match u8::from_str_radix(digits, 16) {
+        Ok(byte) if digits.len() == 2 && !digits.starts_with('+') => Ok(byte),
+        _ => Err(WireError::Invalid("hex")),
+    };
     let mut bytes = Vec::new();
     for run in runs.split(' ') {
         if let Some((byte, count)) = run.split_once('*') {

@@ -138,7 +138,7 @@ fn field_of(bytes: &[u8; INODE_HEADER_BYTES], field: Field) -> u64 {
 
 /// Seconds in the high half, nanoseconds in the low.
 const fn legacy_time(ns: u64) -> u64 {
-    (ns / 1_000_000_000) << 32 | ns % 1_000_000_000
+    ((ns / 1_000_000_000) << 32) | (ns % 1_000_000_000)
 }
 
 const fn nanoseconds(time: u64) -> u64 {

@@ -48,6 +48,18 @@ impl Opcode {
                 | Self::FlushVdi
         )
     }
+
+    /// The request changes what an object holds.
+    #[must_use]
+    pub const fn is_change(self) -> bool {
+        matches!(
+            self,
+            Self::CreateAndWriteObject
+                | Self::WriteObject
+                | Self::RemoveObject
+                | Self::DiscardObject
+        )
+    }
 }
 
 /// The first number of the internal opcodes.

@@ -2,7 +2,7 @@ use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 
 use sheepdog_proto::Oid;
-use sheepdog_proto::legacy::header::{OFFSET, OID};
+use sheepdog_proto::legacy::header::{OID, VERSION};
 use sheepdog_proto::legacy::{Flags, Opcode, RequestHeader};
 
 use super::super::socket::Stream;
@@ -38,11 +38,11 @@ impl Remote {
     }
 
     /// True if the request was taken.
-    fn write(&self, connection: &Rc<Connection>, flags: Flags) -> bool {
+    fn write(&self, connection: &Rc<Connection>, flags: Flags, version: u64) -> bool {
         let opcode = Opcode::CreateAndWriteObject;
         let header = RequestHeader::new(opcode, Flags::WRITE.and(flags), 0, 4)
             .with(OID, Oid::data(self.vid, 0).get())
-            .with(OFFSET, 0);
+            .with(VERSION, version);
         let data = Some(Payload::from(&b"data"[..]));
         let work = Work::Write { index: 0, offset: 0, data, create: true };
         let ticket = connection.take(header);
@@ -59,23 +59,25 @@ fn a_newer_data_connection_of_a_remote_client_ends_the_older_for_good() {
     run(async {
         let mut remote = Remote::new();
         let [unheard, old, new] = [1, 1, 1].map(|last| remote.connect(last));
-        assert!(remote.write(&old, Flags::default()));
-        assert!(remote.write(&new, Flags::default()));
+        assert!(remote.write(&old, Flags::default(), 0));
+        assert!(remote.write(&new, Flags::default(), 0));
         assert!(old.is_gone(), "what it sends from now on is not read");
-        assert!(!remote.write(&old, Flags::default()));
+        assert!(!remote.write(&old, Flags::default(), 0));
         // Its first bytes come late, after the newer connection's.
-        assert!(!remote.write(&unheard, Flags::default()));
-        assert!(remote.write(&new, Flags::default()));
+        assert!(!remote.write(&unheard, Flags::default(), 0));
+        assert!(remote.write(&new, Flags::default(), 0));
     });
 }
 
 #[test]
-fn connections_of_one_iscsi_target_do_not_end_each_other() {
+fn connections_of_iscsi_targets_and_tools_do_not_end_each_other() {
     run(async {
         let mut remote = Remote::new();
         let threads = [1, 1, 1].map(|last| remote.connect(last));
         for thread in threads.iter().chain(threads.iter().rev()) {
-            assert!(remote.write(thread, Flags::TGT));
+            for (flags, version) in [(Flags::TGT, 0), (Flags::TGT, 1), (Flags::default(), 2)] {
+                assert!(remote.write(thread, flags, version));
+            }
         }
     });
 }
@@ -85,7 +87,7 @@ fn a_queue_is_forgotten_when_its_connections_have_ended() {
     run(async {
         let mut remote = Remote::new();
         let connection = remote.connect(1);
-        assert!(remote.write(&connection, Flags::TGT));
+        assert!(remote.write(&connection, Flags::TGT, 1));
         for _ in 0..20 {
             tokio::task::yield_now().await;
         }

@@ -248,6 +248,9 @@ fn requests_of_length_zero_succeed_where_the_object_exists() {
         assert_eq!(client.ask(create).await.0, OK);
         assert_eq!(client.ask(&nothing).await.0, OK);
         assert_eq!(client.ask_header(read(data(vid, 0), 0, 0)).await, (OK, vec![]));
+        let end = 4 * MIB as u32;
+        assert_eq!(client.ask_header(read(data(vid, 0), end, 0)).await.0, OK);
+        assert_eq!(client.ask_header(read(data(vid, 3), end, 0)).await.0, NO_OBJECT);
         // As QEMU does when there is no map entry left to clear.
         let cleared = write(Opcode::WriteObject, Oid::map(vid, 0), 4664 + 4 * 4, &[]);
         assert_eq!(client.ask(cleared).await.0, OK);

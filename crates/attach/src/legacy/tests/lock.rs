@@ -136,10 +136,9 @@ fn what_another_client_holds_can_be_read_but_not_written() {
         assert_eq!(client.ask(first_write(vid)).await.0, OK);
         assert_eq!(client.ask_header(release(vid)).await.0, OK);
         let openers = &herd.sheep.openers;
-        for (face, origin) in [
-            (Face::Legacy, Origin::Process(1)),
-            (Face::Nbd, Origin::Process(std::process::id())),
-        ] {
+        for (face, origin) in
+            [(Face::Legacy, Origin::Process(1)), (Face::Nbd, Origin::Process(std::process::id()))]
+        {
             let holder = openers.connect(face, origin);
             openers.open_here(holder, vid, Sharing::Exclusive, Instant::now()).unwrap();
             assert_eq!(client.ask(first_write(vid)).await.0, LOCKED);

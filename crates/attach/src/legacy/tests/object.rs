@@ -53,7 +53,8 @@ fn what_was_written_is_read_after_opening_again() {
         let own = vid.get().to_le_bytes();
         assert_eq!(inode[4664..4672], [own, own].concat());
         assert!(inode[4672..].iter().all(|byte| *byte == 0));
-        for (index, offset, fill) in [(0, 0, 0xa1), (0, 4096, 0), (1, 1 << 20, 0xa2), (0, 8192, 0xa3)]
+        for (index, offset, fill) in
+            [(0, 0, 0xa1), (0, 4096, 0), (1, 1 << 20, 0xa2), (0, 8192, 0xa3)]
         {
             let got = client.ask_header(read(Oid::data(vid, index), offset, 4096)).await;
             assert_eq!(got, (OK, vec![fill; 4096]));
@@ -171,9 +172,8 @@ fn a_discarded_object_is_gone_and_a_removed_one_is_not() {
         let herd = Herd::formatted(1);
         let (mut client, vid) = opened(&herd, "t1", 16 * MIB).await;
         let object = Oid::data(vid, 0);
-        let naming = |opcode| {
-            header(opcode, 0).with(sheepdog_proto::legacy::header::OID, object.get())
-        };
+        let naming =
+            |opcode| header(opcode, 0).with(sheepdog_proto::legacy::header::OID, object.get());
         assert_eq!(client.ask(write(CREATE, object, 0, &[1; 512])).await.0, OK);
         assert_eq!(client.ask_header(naming(Opcode::RemoveObject)).await.0, INVALID);
         assert_eq!(client.ask_header(read(object, 0, 512)).await.0, OK);

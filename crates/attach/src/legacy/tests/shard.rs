@@ -1,5 +1,7 @@
 //! Connections that move to the shard of their VDI.
 
+use std::time::Duration;
+
 use sheepdog_proto::legacy::Opcode;
 use sheepdog_proto::legacy::header::ID;
 use sheepdog_proto::{Oid, Vid};
@@ -145,5 +147,50 @@ fn tcp_is_served_like_a_unix_socket() {
         client.read_exact(&mut replies).await.unwrap();
         assert_eq!(replies[96..], data);
         assert!(herd.sheep.openers.holder(vid).is_some());
+    });
+}
+
+#[test]
+fn a_client_that_dies_before_it_can_move_is_noticed() {
+    run(async {
+        let herd = Herd::formatted(SHARDS);
+        let (_, first) = vdi_of_shard(&herd, 0);
+        let (_, second) = vdi_of_shard(&herd, 1);
+        let mut client = Client::connect_to(&herd, 0);
+        assert_eq!(client.ask(create(first, &[1; 512])).await.0, OK);
+        herd.sheep.holding.set(true);
+        let held = read(Oid::data(first, 0), 0, 512);
+        client.send([held.0.as_slice(), &create(second, &[2; 512])].concat()).await;
+        for _ in 0..200 {
+            tokio::task::yield_now().await;
+        }
+        drop(client);
+        for _ in 0..200 {
+            if herd.sheep.openers.holder(first).is_none() {
+                assert_eq!(herd.sheep.hand_overs.get(), 0);
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the dead client still counts");
+    });
+}
+
+#[test]
+fn a_vdi_made_while_a_large_write_to_its_vid_arrives_does_not_lose_the_connection() {
+    run(async {
+        let herd = Herd::formatted(SHARDS);
+        let vid = Vid::hash_of_name(b"late");
+        let other = (vid.get() as usize + 1) % SHARDS;
+        let mut client = Client::connect_to(&herd, other);
+        let bytes = create(vid, &[9; 100_000]);
+        client.send(&bytes[..50_000]).await;
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(herd.make("late", 16 * MIB), vid);
+        client.send(&bytes[50_000..]).await;
+        assert_eq!(client.receive().await.0.result(), OK);
+        assert_eq!(herd.stored(vid, 0, 100_000), [9; 100_000]);
     });
 }

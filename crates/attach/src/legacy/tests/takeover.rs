@@ -76,7 +76,7 @@ fn what_waits_for_room_when_the_client_closes_does_not_run() {
         assert_eq!(client.ask(create(vid, 7, 9)).await.0, OK);
         assert_eq!(client.ask(create(vid, 8, 10)).await.0, OK);
         herd.sheep.let_go();
-        for _ in 0..3 {
+        for _ in 0..4 {
             assert_eq!(old.receive().await.1.len(), 4 << 20);
         }
         assert!(old.is_closed().await);
