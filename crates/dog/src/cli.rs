@@ -304,6 +304,9 @@ pub(crate) struct Playground {
     /// With --check: damage one block in every copy; the check must find it and exit 1
     #[arg(long, requires = "check")]
     pub(crate) sabotage: bool,
+    /// With --check: print JSON
+    #[arg(long, requires = "check")]
+    pub(crate) json: bool,
 }
 
 /// `dog tether`

@@ -36,7 +36,10 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Trouble> {
 
 /// Whether trouble is to be told as JSON too.
 pub(crate) fn wants_json(cli: &Cli) -> bool {
-    common(&cli.noun).is_some_and(|common| common.json)
+    match &cli.noun {
+        Noun::Playground(options) => options.json,
+        noun => common(noun).is_some_and(|common| common.json),
+    }
 }
 
 const fn common(noun: &Noun) -> Option<&Common> {

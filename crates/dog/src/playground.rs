@@ -61,7 +61,7 @@ async fn play(herd: &mut Herd, options: &cli::Playground, place: &Place) -> Resu
     herd.start().await?;
     format(herd).await?;
     if options.check {
-        return check::run(herd, options.sabotage).await;
+        return check::run(herd, options).await;
     }
     make_disk(herd, options.size).await?;
     herd.open();

@@ -22,7 +22,6 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use sheepdog_client::admin::types::DATA_BYTES_MAX;
 use sheepdog_engine::state::ClusterState;
-use sheepdog_store::Home;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
 
@@ -36,21 +35,14 @@ use failure::AdminError;
 pub(crate) struct Admin {
     shared: Arc<Shared>,
     watch: Watch,
-    /// Keeps the directory locked for the life of the sheep.
-    _home: Home,
     directory: PathBuf,
 }
 
 type Handler = axum::extract::State<Arc<Admin>>;
 
 impl Admin {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        watch: Watch,
-        home: Home,
-        directory: PathBuf,
-    ) -> Arc<Self> {
-        Arc::new(Self { shared, watch, _home: home, directory })
+    pub(crate) fn new(shared: Arc<Shared>, watch: Watch, directory: PathBuf) -> Arc<Self> {
+        Arc::new(Self { shared, watch, directory })
     }
 
     /// Serves both sockets until the process ends.

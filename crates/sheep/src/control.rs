@@ -7,6 +7,7 @@
 //!   C1         a proposal is answered with what its own entry did.
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -16,6 +17,7 @@ use sheepdog_cluster::{CoordinationLog, Entry, Event, Events, LogError};
 use sheepdog_engine::state::{ClusterState, Outcome, Refused};
 use sheepdog_proto::command::Command;
 use sheepdog_proto::{LogIndex, Vid};
+use sheepdog_store::Home;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::shard::mail::Mail;
@@ -56,6 +58,8 @@ impl Watch {
 pub(crate) struct Control {
     log: Box<dyn CoordinationLog>,
     events: Events,
+    /// Keeps the directory locked for the life of the sheep.
+    home: Home,
     state: ClusterState,
     sender: watch::Sender<Arc<ClusterState>>,
     outcomes: BTreeMap<LogIndex, Result<Outcome, Refused>>,
@@ -64,15 +68,32 @@ pub(crate) struct Control {
 
 impl Control {
     /// Takes over a freshly opened log.
-    pub(crate) fn new(log: Box<dyn CoordinationLog>, events: Events) -> Self {
+    pub(crate) fn new(log: Box<dyn CoordinationLog>, events: Events, home: Home) -> Self {
         let state = ClusterState::default();
         let sender = watch::Sender::new(Arc::new(state.clone()));
         let (outcomes, waiting) = (BTreeMap::new(), BTreeMap::new());
-        Self { log, events, state, sender, outcomes, waiting }
+        Self { log, events, home, state, sender, outcomes, waiting }
     }
 
     pub(crate) const fn state(&self) -> &ClusterState {
         &self.state
+    }
+
+    pub(crate) const fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// A directory that belongs to one cluster must not join another.
+    pub(crate) fn check_cluster(&mut self) -> Result<()> {
+        let formatted = self.state.format.as_ref().and_then(|f| NonZero::new(f.cluster));
+        match (formatted, self.home.cluster_id()) {
+            (Some(cluster), _) => Ok(self.home.set_cluster_id(cluster)?),
+            (None, Some(mine)) => bail!(
+                "this directory belongs to cluster {mine:032x}, but the coordination log is that \
+                 of a cluster without a format; give the right -c, or an empty directory"
+            ),
+            (None, None) => Ok(()),
+        }
     }
 
     pub(crate) fn watch(&self) -> Watch {
@@ -172,6 +193,7 @@ impl Control {
         match event {
             Some(Event::Entry(entry)) => {
                 self.apply(&entry)?;
+                self.check_cluster()?;
                 let state = Arc::new(self.state.clone());
                 self.sender.send_replace(state.clone());
                 for shard in 0..shared.shards.len() {

@@ -3,7 +3,6 @@
 //! Way: directory -> sockets -> log -> stores -> join -> shards -> faces -> "sheep is ready".
 //!      Whatever can be refused is refused before the others hear of this sheep.
 
-use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -40,21 +39,22 @@ pub(crate) fn run(config: Config) -> Result<()> {
 
 async fn run_async(config: Config) -> Result<()> {
     let mut home = Home::open(&config.directory)?;
+    let uuid = home.node_uuid();
     let listeners = Listeners::bind(&config).await?;
-    let (log, events) = local::open(&config.log_directory, home.node_uuid(), LogIndex(0))
+    let (log, events) = local::open(&config.log_directory, uuid, LogIndex(0))
         .await
         .with_context(|| format!("coordination log {}", config.log_directory.display()))?;
-    let mut control = Control::new(Box::new(log), events);
-    control.catch_up().await?;
-    check_cluster(&mut home, control.state())?;
     let stores = open_stores(&config, &mut home)?;
-    let me = join(&config, &home, &mut control, &listeners, stores.len() as u16).await?;
+    let mut control = Control::new(Box::new(log), events, home);
+    control.catch_up().await?;
+    control.check_cluster()?;
+    let me = join(&config, &mut control, &listeners, stores.len() as u16).await?;
     let (proposals, mut proposed) = mpsc::unbounded_channel();
-    let (shared, mailboxes) = share(me, home.node_uuid(), stores.len(), proposals);
+    let (shared, mailboxes) = share(me, uuid, stores.len(), proposals);
     spawn_shards(&shared, control.state(), stores, mailboxes)?;
     let ready = ready_line(&listeners, &config)?;
     let mut watch = control.watch();
-    serve(&shared, &control, listeners, home, &config);
+    serve(&shared, &control, listeners, &config);
     println!("{ready}");
     let why = tokio::select! {
         result = control.run(&shared, &mut proposed) => match result {
@@ -75,19 +75,6 @@ async fn run_async(config: Config) -> Result<()> {
     control.leave(&shared).await;
     tracing::info!("stopped");
     Ok(())
-}
-
-/// A directory that belongs to one cluster must not join another.
-fn check_cluster(home: &mut Home, state: &ClusterState) -> Result<()> {
-    let formatted = state.format.as_ref().and_then(|format| NonZero::new(format.cluster));
-    match (formatted, home.cluster_id()) {
-        (Some(cluster), _) => Ok(home.set_cluster_id(cluster)?),
-        (None, Some(mine)) => bail!(
-            "this directory belongs to cluster {mine:032x}, but the coordination log is that of \
-             a cluster without a format; give the right -c, or an empty directory"
-        ),
-        (None, None) => Ok(()),
-    }
 }
 
 /// One store per shard. How many was decided at the first start, for each keeps its own groups.
@@ -115,23 +102,23 @@ fn open_stores(config: &Config, home: &mut Home) -> Result<Vec<Store>> {
 }
 
 fn default_shards() -> u16 {
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     u16::try_from(cores).unwrap_or(SHARDS_DEFAULT_MAX).min(SHARDS_DEFAULT_MAX)
 }
 
 async fn join(
     config: &Config,
-    home: &Home,
     control: &mut Control,
     listeners: &Listeners,
     shards: u16,
 ) -> Result<Me> {
     // Until the life has its number, the will ends whichever life of this sheep is current.
-    let will = Command::Ended { uuid: home.node_uuid() };
+    let uuid = control.home().node_uuid();
+    let will = Command::Ended { uuid };
     control.log().set_will(will.encode()).await?;
     let command = Command::Join {
-        uuid: home.node_uuid(),
-        zone: config.zone.unwrap_or_else(|| (home.node_uuid() & 0xffff_ffff) as u32),
+        uuid,
+        zone: config.zone.unwrap_or((uuid & 0xffff_ffff) as u32),
         weight: weight(config)?,
         shards,
         addresses: addresses(listeners)?,
@@ -206,19 +193,13 @@ fn spawn_shards(
     Ok(())
 }
 
-fn serve(
-    shared: &Arc<Shared>,
-    control: &Control,
-    listeners: Listeners,
-    home: Home,
-    config: &Config,
-) {
+fn serve(shared: &Arc<Shared>, control: &Control, listeners: Listeners, config: &Config) {
     for (face, (tcp, unix)) in [(Face::Legacy, listeners.legacy), (Face::Nbd, listeners.nbd)] {
         tokio::spawn(accept::serve_tcp(shared.clone(), face, tcp));
         tokio::spawn(accept::serve_unix(shared.clone(), face, unix));
     }
     tokio::spawn(accept::serve_peers(shared.clone(), control.watch(), listeners.peer));
-    let admin = admin::Admin::new(shared.clone(), control.watch(), home, config.directory.clone());
+    let admin = admin::Admin::new(shared.clone(), control.watch(), config.directory.clone());
     admin.spawn(listeners.admin);
 }
 

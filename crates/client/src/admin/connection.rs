@@ -1,8 +1,7 @@
 //! HTTP connections to one admin endpoint, kept open between requests.
 //!
 //! Holds:
-//!   A1 a request that may have been carried out is sent again only if carrying it out twice
-//!      is the same as once;
+//!   A1 a request that may have been carried out is sent again only if it changes nothing;
 //!   A2 no answer is kept in memory beyond the limit given for it.
 
 use std::io;
@@ -67,15 +66,16 @@ impl Connections {
 
     async fn exchange_untimed(&self, call: &Call) -> Result<(StatusCode, Bytes), AdminError> {
         if let Some(mut kept) = self.take_idle().await {
-            match self.send(&mut kept, call).await {
+            match self.send(&mut kept, self.request(call)?).await {
                 // The server closes idle connections when it likes, also at this moment.
                 Err(error) if may_repeat(call, &error) => {}
                 Err(error) => return Err(self.explain(&error)),
                 Ok(answer) => return self.finish(kept, call, answer).await,
             }
         }
+        let request = self.request(call)?;
         let mut fresh = self.connect().await?;
-        match self.send(&mut fresh, call).await {
+        match self.send(&mut fresh, request).await {
             Err(error) => Err(self.explain(&error)),
             Ok(answer) => self.finish(fresh, call, answer).await,
         }
@@ -112,13 +112,14 @@ impl Connections {
     async fn send(
         &self,
         connection: &mut SendRequest<Full<Bytes>>,
-        call: &Call,
+        request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, hyper::Error> {
         connection.ready().await?;
-        connection.send_request(self.request(call)).await
+        connection.send_request(request).await
     }
 
-    fn request(&self, call: &Call) -> Request<Full<Bytes>> {
+    /// Fails for a host that cannot stand in a header.
+    fn request(&self, call: &Call) -> Result<Request<Full<Bytes>>, AdminError> {
         let host = match &self.endpoint {
             Endpoint::Tcp { .. } => self.endpoint.to_string(),
             Endpoint::Unix(_) => "localhost".to_owned(),
@@ -128,7 +129,10 @@ impl Connections {
         if let Some(content_type) = call.content_type {
             builder = builder.header(CONTENT_TYPE, content_type);
         }
-        builder.body(Full::new(call.body.clone())).expect("paths and hosts are made of plain ASCII")
+        builder.body(Full::new(call.body.clone())).map_err(|error| AdminError::Unreachable {
+            endpoint: self.endpoint.clone(),
+            source: io::Error::new(io::ErrorKind::InvalidInput, error),
+        })
     }
 
     async fn finish(
@@ -174,8 +178,9 @@ where
 
 fn may_repeat(call: &Call, error: &hyper::Error) -> bool {
     let never_sent = error.is_canceled();
-    let same_twice = call.method != Method::POST;
-    never_sent || (same_twice && !error.is_parse()) // A1
+    // A write that arrives late a second time could undo a newer one.
+    let changes_nothing = call.method == Method::GET;
+    never_sent || (changes_nothing && !error.is_parse()) // A1
 }
 
 #[cfg(test)]

@@ -6,21 +6,21 @@ use std::process::{Command, Stdio};
 
 use crate::trouble::Trouble;
 
-/// The `sheep` beside this `dog`. Under `cargo run`, and where it is missing beside a workspace,
-/// cargo builds it first: cargo has built only `dog`.
+/// The `sheep` beside this `dog`. Under `cargo run`, and where it is missing in the target folder
+/// of a workspace, cargo builds it first: cargo has built only `dog`.
 pub(super) fn find() -> Result<PathBuf, Trouble> {
     let me = env::current_exe()
         .map_err(|error| Trouble::failure(format!("cannot tell where dog is: {error}")))?;
     let folder = me.parent().unwrap_or_else(|| Path::new("."));
     let sheep = folder.join("sheep");
-    let under_cargo = env::var_os("CARGO").is_some() && env::var_os("CARGO_MANIFEST_DIR").is_some();
-    if sheep.exists() && !under_cargo {
-        return Ok(sheep);
-    }
-    match workspace(folder) {
-        Some(workspace) => build(&workspace, folder)?,
-        None if sheep.exists() => return Ok(sheep),
-        None => {}
+    let told = match env::var_os("CARGO") {
+        Some(_) => env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from),
+        None => None,
+    };
+    if let Some(workspace) = workspace(folder, told.as_deref())
+        && (told.is_some() || !sheep.exists())
+    {
+        build(&workspace, folder)?;
     }
     if sheep.exists() {
         return Ok(sheep);
@@ -29,13 +29,14 @@ pub(super) fn find() -> Result<PathBuf, Trouble> {
         .hint("Install it there, or build it: cargo build --release -p sheepdog-sheep --bin sheep"))
 }
 
-/// The workspace that `folder` (`TARGET/release` or `TARGET/debug`) was built from.
-fn workspace(folder: &Path) -> Option<PathBuf> {
-    let beside = folder.parent().and_then(Path::parent).map(Path::to_owned);
-    let told = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
-    let roots = told.iter().flat_map(|path| path.ancestors()).chain(beside.as_deref());
+/// The workspace that `folder` (`TARGET/release` or `TARGET/debug`) was built from: the one cargo
+/// runs this program for, or the one around the target folder.
+fn workspace(folder: &Path, told: Option<&Path>) -> Option<PathBuf> {
+    let is_profile = folder.ends_with("release") || folder.ends_with("debug");
+    let around = folder.parent().and_then(Path::parent);
+    let roots = told.into_iter().flat_map(Path::ancestors).chain(around);
     let is_workspace = |root: &&Path| root.join("crates/sheep/Cargo.toml").exists();
-    roots.into_iter().find(is_workspace).map(Path::to_owned)
+    roots.into_iter().find(is_workspace).filter(|_| is_profile).map(Path::to_owned)
 }
 
 fn build(workspace: &Path, folder: &Path) -> Result<(), Trouble> {
@@ -57,3 +58,7 @@ fn build(workspace: &Path, folder: &Path) -> Result<(), Trouble> {
         Err(error) => Err(Trouble::failure(format!("cannot run cargo: {error}"))),
     }
 }
+
+#[cfg(test)]
+#[path = "binary/tests.rs"]
+mod tests;

@@ -20,9 +20,11 @@ use std::time::{Duration, Instant};
 use sheepdog_client::admin::types::NewVdi;
 
 use super::herd::Herd;
+use crate::cli;
+use crate::output::{self, Form};
 use crate::trouble::Trouble;
 use face::{Disk, Face, Gate};
-use report::Row;
+use report::{Report, Row};
 use verify::Verified;
 use writer::{Ledger, Tally, Writer};
 
@@ -63,7 +65,7 @@ struct Track {
     tally: Arc<Tally>,
 }
 
-pub(super) async fn run(herd: &mut Herd, damage: bool) -> Result<(), Trouble> {
+pub(super) async fn run(herd: &mut Herd, options: &cli::Playground) -> Result<(), Trouble> {
     let tracks = open(herd).await?;
     eprintln!("playground: writing through {} faces", tracks.len());
     let writers: Vec<Writer> = tracks.iter().map(start).collect();
@@ -81,7 +83,7 @@ pub(super) async fn run(herd: &mut Herd, damage: bool) -> Result<(), Trouble> {
         ledgers.push(writer.finish().await.map_err(Trouble::failure)?);
     }
     check_victim(herd).await?;
-    if damage {
+    if options.sabotage {
         sabotage::run(herd, &tracks[0].name, tracks[0].face, &ledgers[0]).await?;
     }
     eprintln!("playground: verifying");
@@ -89,7 +91,8 @@ pub(super) async fn run(herd: &mut Herd, damage: bool) -> Result<(), Trouble> {
     for (track, ledger) in tracks.into_iter().zip(&ledgers) {
         rows.push(finish(herd, track, ledger).await?);
     }
-    crate::output::print_text(&report::table(&rows))
+    let form = if options.json { Form::Json } else { Form::Human };
+    output::print(form, &Report(rows))
 }
 
 /// Makes a VDI for each face and opens it.

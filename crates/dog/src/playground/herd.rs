@@ -45,6 +45,26 @@ impl Sheep {
         self.process.as_ref().map_or(0, Process::id)
     }
 
+    async fn wait_ready(&mut self) -> Result<(), Trouble> {
+        let index = self.index;
+        let deadline = Instant::now() + READY_TIMEOUT;
+        let Some(process) = &mut self.process else { return Ok(()) };
+        while !process.is_ready() {
+            if let Some(status) = process.ended() {
+                self.end_known = true;
+                let message = format!("sheep {index} ended at its start ({status})");
+                return Err(Trouble::failure(message).hint(process.last_words()));
+            }
+            if Instant::now() > deadline {
+                let seconds = READY_TIMEOUT.as_secs();
+                let message = format!("sheep {index} was not ready after {seconds} s");
+                return Err(Trouble::failure(message).hint(process.last_words()));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
     fn is_running(&mut self) -> bool {
         self.process.as_mut().is_some_and(|process| process.ended().is_none())
     }
@@ -73,37 +93,15 @@ impl Herd {
         Self { program, log: place.join("log"), sheep, open: false }
     }
 
-    /// Starts every sheep and waits until it serves.
+    /// Starts one sheep after the other, each when the one before serves, so that a new cluster
+    /// numbers them in this order and the first one serves the coordination log.
     pub(super) async fn start(&mut self) -> Result<(), Trouble> {
         for sheep in &mut self.sheep {
             eprintln!("playground: starting sheep {}", sheep.index);
             sheep.process = Some(Process::start(&self.program, &self.log, sheep)?);
-        }
-        let deadline = Instant::now() + READY_TIMEOUT;
-        while !self.is_ready()? {
-            if Instant::now() > deadline {
-                let seconds = READY_TIMEOUT.as_secs();
-                let message = format!("not every sheep was ready after {seconds} s");
-                return Err(Trouble::failure(message).hint("Look at their logs."));
-            }
-            tokio::time::sleep(POLL).await;
+            sheep.wait_ready().await?;
         }
         Ok(())
-    }
-
-    /// Whether every sheep serves; an error if one has ended.
-    fn is_ready(&mut self) -> Result<bool, Trouble> {
-        let mut ready = true;
-        for sheep in &mut self.sheep {
-            let Some(process) = &mut sheep.process else { continue };
-            if let Some(status) = process.ended() {
-                sheep.end_known = true;
-                let message = format!("sheep {} ended at its start ({status})", sheep.index);
-                return Err(Trouble::failure(message).hint(process.last_words()));
-            }
-            ready &= process.is_ready();
-        }
-        Ok(ready)
     }
 
     pub(super) fn sheep(&self, index: usize) -> &Sheep {

@@ -95,9 +95,12 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if self.is_temporary()
-            && let Err(error) = std::fs::remove_dir_all(&self.path)
-        {
+        if !self.is_temporary() {
+            return;
+        }
+        // Some file systems take their time over this.
+        eprintln!("playground: removing {}", self.path.display());
+        if let Err(error) = std::fs::remove_dir_all(&self.path) {
             eprintln!("playground: cannot remove {}: {error}", self.path.display());
         }
     }

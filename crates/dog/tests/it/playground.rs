@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
+const LAST_IS_NEVER_READY: &str = "case \"$*\" in *sheep2) ;; *) echo 'sheep is ready';; esac";
+
 /// A copy of `dog` with a script named `sheep` beside it. The script notes its process first.
 struct Stage {
     folder: tempfile::TempDir,
@@ -32,6 +34,7 @@ impl Stage {
             .arg(&data)
             .args(options)
             .env_remove("CARGO")
+            .env_remove("CARGO_MANIFEST_DIR")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -84,21 +87,23 @@ fn assert_gone(pids: &[Pid]) {
 #[test]
 fn a_sheep_that_cannot_start_is_told_with_its_last_words_and_nothing_is_left() {
     let stage = Stage::new(
-        "case \"$*\" in *sheep1*) echo 'the port is taken' >&2; exit 1;; esac\nexec sleep 1000",
+        "case \"$*\" in *sheep2) echo 'the port is taken' >&2; exit 1;; esac
+\
+         echo 'sheep is ready'; exec sleep 1000",
     );
     let output = stage.start(&[]).wait_with_output().unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{told}");
-    assert!(told.contains("sheep 1 ended at its start (exit status: 1)"), "{told}");
+    assert!(told.contains("sheep 2 ended at its start (exit status: 1)"), "{told}");
     assert!(told.contains("the port is taken"), "{told}");
     assert_gone(&stage.pids(3));
-    assert!(stage.data().join("sheep1.log").exists(), "a named directory is kept");
+    assert!(stage.data().join("sheep2.log").exists(), "a named directory is kept");
 }
 
 #[test]
 fn a_signal_during_the_start_ends_every_process() {
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
-        let stage = Stage::new("exec sleep 1000");
+        let stage = Stage::new(&format!("{LAST_IS_NEVER_READY}\nexec sleep 1000"));
         let child = stage.start(&["--check"]);
         let pids = stage.pids(3);
         assert!(pids.iter().all(|pid| is_alive(*pid)));
@@ -111,7 +116,8 @@ fn a_signal_during_the_start_ends_every_process() {
 
 #[test]
 fn a_killed_playground_takes_its_sheep_with_it() {
-    let stage = Stage::new("trap '' TERM INT HUP\nwhile :; do sleep 1; done");
+    let wait = "trap '' TERM INT HUP\nwhile :; do sleep 1; done";
+    let stage = Stage::new(&format!("{LAST_IS_NEVER_READY}\n{wait}"));
     let mut child = stage.start(&[]);
     let pids = stage.pids(3);
     child.kill().unwrap();

@@ -63,18 +63,23 @@ fn one_connection_serves_many_requests_and_is_replaced_when_it_closes() {
 
 #[test]
 fn a_request_that_changes_something_is_not_sent_twice() {
-    // The kept connection is cut after it took the second request.
-    let (endpoint, server) = serve(vec![vec![EMPTY, b""], vec![EMPTY]]);
-    let client = AdminClient::new(endpoint, Some(Duration::from_secs(20)));
-    run(async {
-        client.release("x").await.unwrap();
-        let error = client.shutdown().await.unwrap_err();
-        assert!(matches!(error, AdminError::Broken { .. }), "{error}");
-        client.delete("last").await.unwrap();
-    });
-    let lines = server.join().unwrap();
-    assert_eq!(lines.len(), 3, "A1: {lines:?}");
-    assert_eq!(lines[2], "DELETE /v1/vdis/last HTTP/1.1");
+    for write in [false, true] {
+        // The kept connection is cut after it took the second request.
+        let (endpoint, server) = serve(vec![vec![EMPTY, b""], vec![EMPTY]]);
+        let client = AdminClient::new(endpoint, Some(Duration::from_secs(20)));
+        run(async {
+            client.release("x").await.unwrap();
+            let asked = match write {
+                true => client.write("x", 0, Bytes::from_static(b"old")).await,
+                false => client.shutdown().await,
+            };
+            assert!(matches!(asked, Err(AdminError::Broken { .. })), "{asked:?}");
+            client.delete("last").await.unwrap();
+        });
+        let lines = server.join().unwrap();
+        assert_eq!(lines.len(), 3, "A1: {lines:?}");
+        assert_eq!(lines[2], "DELETE /v1/vdis/last HTTP/1.1");
+    }
 }
 
 #[test]
@@ -115,6 +120,10 @@ fn strangers_silence_and_nobody_are_told_apart() {
     let client = AdminClient::new(endpoint.clone(), Some(Duration::from_millis(50)));
     let error = run(client.cluster()).unwrap_err();
     assert!(matches!(error, AdminError::Silent { .. }), "{error}");
+
+    let odd = Endpoint::Tcp { host: "h\u{fc}st\u{1}".to_owned(), port: 1 };
+    let error = run(AdminClient::new(odd, None).cluster()).unwrap_err();
+    assert!(matches!(error, AdminError::Unreachable { .. }), "{error}");
 
     drop(silent);
     let error = run(AdminClient::new(endpoint, None).cluster()).unwrap_err();
