@@ -5,8 +5,8 @@
 //!      the others send it their appends over a unix socket and read the file themselves. When
 //!      the server dies, the kernel frees its lock and closes its sockets at once, and the next
 //!      member takes over.
-//! Way: [`open`] → a thread with `driver` (finds or becomes the server) → `server` and its
-//!      `connection`s → `writer`; `reader` and `delivery` bring the entries back.
+//! Way: [`open`] -> a thread with `driver` (finds or becomes the server) -> `server` and its
+//!      `connection`s -> `writer`; `reader` and `delivery` bring the entries back.
 //! Holds: L1–L4 of the crate, by rules named in each file: R record, T trail, D reader,
 //!      V recovery, A writer, S session, Q requests, C connection, E server.
 //! Limits: a *paused* server (SIGSTOP, a debugger) keeps its lock, so the log stands still for

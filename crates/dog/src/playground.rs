@@ -1,7 +1,7 @@
 //! `dog playground`: a cluster of three sheep on this machine, with a disk to try.
 //!
-//! Way: [`binary`] finds `sheep` → [`ports`] and [`place`] give it room → [`herd`] starts and
-//!      stops the processes → either a person plays until Ctrl-C, or [`check`] tests every promise.
+//! Way: [`binary`] finds `sheep` -> [`ports`] and [`place`] give it room -> [`herd`] starts and
+//!      stops the processes -> a person plays until Ctrl-C, or [`check`] tests every promise.
 //! Holds:
 //!   G1 no process outlives this one, however it ends.
 

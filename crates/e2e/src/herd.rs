@@ -1,6 +1,6 @@
 //! Herd: a cluster of real sheep, in a directory and on ports of its own.
 //!
-//! Way: `Herd::of(3).format().await` → disasters (`kill`, `start`, ...) → [`Herd::end`], which also
+//! Way: `Herd::of(3).format().await` -> disasters (`kill`, `start`, ...) -> [`Herd::end`], which
 //!      checks that every sheep that lives stops in order and that none has panicked.
 //! Holds:
 //!   H1 a herd that is dropped without its end shows the tails of all logs: the test has failed.
@@ -88,7 +88,7 @@ impl Plan {
 }
 
 impl Herd {
-    /// A plan of `count` sheep with one shard each, three copies, and objects of 1 MiB.
+    /// A plan of `count` sheep, three copies, and objects of 1 MiB.
     #[must_use]
     pub fn of(count: usize) -> Plan {
         let format = FormatRequest {

@@ -67,7 +67,10 @@ impl History {
     /// Of an empty disk of `size` bytes. `salt` tells its bytes from those of other disks.
     #[must_use]
     pub fn new(size: usize, cell_bytes: usize, salt: u32) -> Self {
-        assert!(BLOCK_BYTES % cell_bytes == 0 && cell_bytes % 8 == 0, "cells divide a block");
+        assert!(
+            BLOCK_BYTES.is_multiple_of(cell_bytes) && cell_bytes.is_multiple_of(8),
+            "cells divide a block"
+        );
         let empty = Span { first: 0, count: size / cell_bytes };
         Self {
             cell_bytes,

@@ -98,11 +98,7 @@ impl Initiator {
         let (keys, number) = login(&mut input, &mut output, 0x87, number, &second).await?;
         let length = keys.get("MaxRecvDataSegmentLength").map_or(Ok(8192), |text| text.parse())?;
         let shared = Arc::new(Shared {
-            output: tokio::sync::Mutex::new(Output {
-                socket: output,
-                command_number: 1,
-                tag: 1,
-            }),
+            output: tokio::sync::Mutex::new(Output { socket: output, command_number: 1, tag: 1 }),
             tasks: Mutex::default(),
             send_bytes: length,
             status_number: number.into(),
@@ -326,8 +322,11 @@ async fn login(
 
 /// READ (10) or WRITE (10).
 fn block(code: u8, offset: u64, length: usize) -> Result<[u8; 16]> {
-    ensure!(offset % SECTOR_BYTES == 0, "offset {offset} is no multiple of a sector");
-    ensure!(length as u64 % SECTOR_BYTES == 0, "length {length} is no multiple of a sector");
+    ensure!(offset.is_multiple_of(SECTOR_BYTES), "offset {offset} is no multiple of a sector");
+    ensure!(
+        (length as u64).is_multiple_of(SECTOR_BYTES),
+        "length {length} is no multiple of a sector"
+    );
     let mut command = [0; 16];
     command[0] = code;
     let sector = u32::try_from(offset / SECTOR_BYTES).context("offset")?;

@@ -5,7 +5,7 @@
 //! Way: a [`herd::Herd`] runs sheep in a place of its own; [`tool`] runs programs of others,
 //!      [`qemu_io`] talks to one; [`tgt`] and [`iscsi`] are an iSCSI target and its client;
 //!      [`disk::Disk`] is an open VDI through any face; [`history::History`] knows which bytes a
-//!      disk may hold after any disaster, and [`workload`] writes by it; [`rot`] spoils copies.
+//!      disk may hold after any disaster, [`workload`] and [`stepper`] write; [`rot`] spoils.
 //! Holds:
 //!   E1 every process that is started is ended by its own number, however the test ends;
 //!   E2 every wait has a limit and says what it waited for.
@@ -23,6 +23,7 @@ pub mod qemu_io;
 pub mod rot;
 pub mod setting;
 pub mod sheep;
+pub mod stepper;
 pub mod tgt;
 pub mod tool;
 pub mod wait;

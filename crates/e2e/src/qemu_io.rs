@@ -1,6 +1,7 @@
 //! qemu-io, driven through its standard input, one command at a time.
 //!
-//! Why: a disk must stay open while sheep die, and each answer must be seen when it comes.
+//! Why: a disk must stay open while sheep die, and each answer must be seen when it comes: so
+//!      qemu-io is told, through `stdbuf`, to print each line at once.
 
 use std::ffi::OsStr;
 use std::process::Stdio;
@@ -36,8 +37,8 @@ impl QemuIo {
         program: impl AsRef<OsStr>,
         words: impl IntoIterator<Item = S>,
     ) -> Result<Self> {
-        let mut command = Command::new(program);
-        command.args(words).kill_on_drop(true);
+        let mut command = Command::new("stdbuf");
+        command.arg("-oL").arg(program.as_ref()).args(words).kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().context("cannot start qemu-io")?;
         let input = child.stdin.take().context("no standard input")?;
@@ -85,7 +86,7 @@ impl QemuIo {
     /// # Errors
     /// If it says that they differ, or anything else.
     pub async fn verify(&mut self, offset: u64, length: u64, pattern: u8) -> Result<()> {
-        ensure!(offset % SECTOR == 0, "qemu-io verifies from sector borders");
+        ensure!(offset.is_multiple_of(SECTOR), "qemu-io verifies from sector borders");
         let command = format!("read -P {pattern} {offset} {length}");
         let answer = self.ask(&command, LIMIT).await?;
         let wanted = format!("read {length}/{length} bytes at offset {offset}");
@@ -125,15 +126,27 @@ impl QemuIo {
     /// # Errors
     /// If qemu-io ends or takes longer than `limit`.
     pub async fn prompt(&mut self, limit: Duration) -> Result<String> {
-        match tokio::time::timeout(limit, self.read_prompt()).await {
+        match tokio::time::timeout(limit, self.read_to(PROMPT)).await {
             Ok(result) => result,
             Err(_) => bail!("no prompt within {limit:?}: {}{}", self.unread, self.errors()),
         }
     }
 
-    async fn read_prompt(&mut self) -> Result<String> {
+    /// Waits for the next line, without giving a command.
+    ///
+    /// # Errors
+    /// If qemu-io ends or takes longer than `limit`.
+    pub async fn line(&mut self, limit: Duration) -> Result<String> {
+        match tokio::time::timeout(limit, self.read_to("\n")).await {
+            Ok(result) => result,
+            Err(_) => bail!("no line within {limit:?}: {}{}", self.unread, self.errors()),
+        }
+    }
+
+    /// What comes before the next `end`.
+    async fn read_to(&mut self, end: &str) -> Result<String> {
         loop {
-            if let Some((before, after)) = self.unread.split_once(PROMPT) {
+            if let Some((before, after)) = self.unread.split_once(end) {
                 let (before, after) = (before.to_owned(), after.to_owned());
                 self.unread = after;
                 return Ok(before);

@@ -193,6 +193,37 @@ impl Sheep {
         self.ports[0]
     }
 
+    /// Waits until a client of the first Sheepdog's protocol has connected.
+    ///
+    /// # Errors
+    /// After a minute.
+    pub async fn legacy_client(&self) -> Result<()> {
+        let what = format!("a client to connect to sheep {}", self.index);
+        let port = format!(":{:04X}", self.ports[0]);
+        let socket = self.directory().join("sock").display().to_string();
+        let by_tcp = |line: &str| {
+            let mut words = line.split_whitespace().skip(1);
+            let is_ours = words.next().is_some_and(|local| local.ends_with(&port));
+            is_ours && words.nth(1) == Some("01")
+        };
+        let by_unix = |line: &str| {
+            let connected = line.split_whitespace().nth(5) == Some("03");
+            connected && line.ends_with(&socket)
+        };
+        wait::until(&what, READY, async || {
+            let read = |path| fs::read_to_string(path).context(path);
+            let tcp = read("/proc/net/tcp")?.lines().any(by_tcp);
+            Ok((tcp || read("/proc/net/unix")?.lines().any(by_unix)).then_some(()))
+        })
+        .await
+    }
+
+    /// Port of NBD.
+    #[must_use]
+    pub const fn nbd_port(&self) -> u16 {
+        self.ports[3]
+    }
+
     /// For clients of libnbd and QEMU, by TCP.
     #[must_use]
     pub fn nbd_uri(&self, vdi: &str) -> String {

@@ -105,6 +105,13 @@ struct Outstanding {
     purpose: Purpose,
 }
 
+/// Why a group takes no writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unfit {
+    CopiesMin,
+    Activate,
+}
+
 /// What all attachments share.
 #[derive(Debug)]
 struct Context {
@@ -173,13 +180,18 @@ impl Gateway {
         self.attachments.get(&vid).is_some_and(Attachment::is_live)
     }
 
-    /// The log has granted `vid` to this sheep. Ends with [`Action::Live`]. May be called before
+    /// The log has granted `vid` to this sheep; [`Action::Live`] or [`Action::Lost`] follows. What
+    /// an earlier grant of it left unanswered is answered `Fenced`. May be called before
     /// or after [`Gateway::handle_state`] with the state that has the grant.
     pub fn handle_granted(&mut self, vid: Vid, owner: &Owner) {
         let attachment = Attachment::new(vid, owner);
         let known = self.attachments.get(&vid).is_some_and(|a| a.generation() >= owner.generation);
-        if known || !attachment.is_granted(&self.context) {
-            return; // told twice, or given up since
+        if known {
+            return;
+        }
+        if !attachment.is_granted(&self.context) {
+            self.context.actions.push(Action::Lost(vid)); // taken away before it was told
+            return;
         }
         if let Some(mut old) = self.attachments.insert(vid, attachment) {
             old.abandon(&mut self.context);
@@ -213,11 +225,18 @@ impl Gateway {
 
     /// The log has grown.
     pub fn handle_state(&mut self, state: Arc<ClusterState>) {
-        self.context.state = state;
+        let before = std::mem::replace(&mut self.context.state, state);
+        let now = &self.context.state;
+        // Most entries are about the catalogue alone: views and members are as they were.
+        let moved = !Arc::ptr_eq(&before.members, &now.members)
+            || !Arc::ptr_eq(&before.policies, &now.policies);
         let vids: Vec<Vid> = self.attachments.keys().copied().collect();
         for vid in vids {
-            if self.attachments.get(&vid).is_some_and(|a| a.is_granted(&self.context)) {
-                self.with(vid, |attachment, context| attachment.handle_state(context));
+            let Some(attachment) = self.attachments.get(&vid) else { continue };
+            if attachment.is_granted(&self.context) {
+                if moved || attachment.is_waiting() {
+                    self.with(vid, Attachment::handle_state);
+                }
             } else if let Some(mut attachment) = self.attachments.remove(&vid) {
                 attachment.abandon(&mut self.context);
                 if !attachment.is_drained() {
@@ -290,18 +309,24 @@ impl Context {
         self.actions.push(Action::Send(place, request));
     }
 
-    /// True if writes of the group may go on; asks the log to take lost members out.
-    fn check_fit(&mut self, pg: PgId, group: &Group) -> bool {
+    /// Whether writes of the group may go on; asks the log to take lost members out.
+    fn check_fit(&mut self, pg: PgId, group: &Group) -> Result<(), Unfit> {
         if group.live_count(&self.state.members) < group.copies_min() {
-            self.waits.copies_min += 1;
-            return false;
+            return Err(Unfit::CopiesMin);
         }
         if group.has_lost(&self.state.members) {
-            self.waits.activate += 1;
             self.want_act(pg, group.view); // ACTIVATE: the log must say first who is out
-            return false;
+            return Err(Unfit::Activate);
         }
-        true
+        Ok(())
+    }
+
+    /// An operation begins to wait.
+    const fn count(&mut self, why: Unfit) {
+        match why {
+            Unfit::CopiesMin => self.waits.copies_min += 1,
+            Unfit::Activate => self.waits.activate += 1,
+        }
     }
 
     fn want_act(&mut self, pg: PgId, view: View) {

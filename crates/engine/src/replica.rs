@@ -4,7 +4,8 @@
 //!   FENCE  a request of an older generation than the log knows is refused, reads included;
 //!   VIEW   a request under an older view is refused; one under a newer view, or of a newer
 //!          generation, waits until this sheep has applied the log that far;
-//!   R1     a member that is not in sync, by its own state, neither serves nor stores.
+//!   R1     a member that is not in sync, by its own state, neither serves nor stores;
+//!   R2     nor does a life that the log has ended, or has not begun yet.
 //! Not here: stamps and bytes (store), who must acknowledge (gateway).
 
 use sheepdog_proto::peer::{PeerError, Request, RequestBody};
@@ -23,9 +24,17 @@ pub enum Admission {
     Refuse(PeerError),
 }
 
+const NOT_IN_SYNC: Admission = Admission::Refuse(PeerError::NotInSync);
+
 /// Decides about one request, from nothing but the request and the state of the log.
 #[must_use]
 pub fn admit(me: Me, state: &ClusterState, request: &Request) -> Admission {
+    match state.members.get(me.node) {
+        Some(member) if member.incarnation > me.incarnation => return NOT_IN_SYNC, // R2
+        Some(member) if member.incarnation == me.incarnation && !member.up => return NOT_IN_SYNC,
+        Some(member) if member.incarnation == me.incarnation => {}
+        _ => return Admission::Hold,
+    }
     let Some(vdi) = state.catalogue.get_used(request.vid) else {
         // The VDI was made by an entry that has not come yet.
         return Admission::Hold;
@@ -55,7 +64,7 @@ pub fn admit(me: Me, state: &ClusterState, request: &Request) -> Admission {
             } else if group.in_sync.contains(&me.node) {
                 Admission::Execute
             } else {
-                Admission::Refuse(PeerError::NotInSync) // R1
+                NOT_IN_SYNC // R1
             }
         }
     }

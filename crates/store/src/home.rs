@@ -2,7 +2,7 @@
 //!
 //! Why: two processes on one directory would destroy it, and a sheep must keep its name.
 //! Way: `Home::open` locks `DIR/lock`, reads or makes `DIR/superblock`; the stores live in
-//!      `DIR/store/0`, `DIR/store/1`, …
+//!      `DIR/store/0`, `DIR/store/1`, ...
 //! Holds:
 //!   H1 everything else happens under the exclusive lock, which ends with the process;
 //!   H2 a directory that has stores but no superblock is not given a new name;
@@ -95,9 +95,11 @@ impl Home {
     pub fn open(path: &Path) -> Result<Self, HomeError> {
         let path = path.to_owned();
         let on_path = |source| HomeError::Io { path: path.clone(), source };
-        fs::create_dir_all(&path).map_err(on_path)?;
-        if let Some(parent) = path.canonicalize().map_err(on_path)?.parent() {
-            File::open(parent).and_then(|parent| parent.sync_all()).map_err(on_path)?;
+        if !path.is_dir() {
+            fs::create_dir_all(&path).map_err(on_path)?;
+            if let Some(parent) = path.canonicalize().map_err(on_path)?.parent() {
+                File::open(parent).and_then(|parent| parent.sync_all()).map_err(on_path)?;
+            }
         }
         let lock = take_lock(&path)?;
         let mut disk = RealDisk::new(&path)?;

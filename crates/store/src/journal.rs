@@ -2,7 +2,7 @@
 //!
 //! Why: object files are changed in place; without a journal a crash would leave blocks that
 //!      match neither their old nor their new checksum.
-//! Way: `room_for` → `append` (write, sync) → the change is put in place; at a checkpoint,
+//! Way: `room_for` -> `append` (write, sync) -> the change is put in place; at a checkpoint,
 //!      when everything in place is synced, `begin` a new segment and `retire` the old one,
 //!      which becomes the spare. After a crash `replay` reads the newest segment.
 //! Holds:

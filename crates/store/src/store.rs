@@ -1,6 +1,6 @@
 //! The store: one directory, one owner, batches in, replies out.
 //!
-//! Way: `open` (scan, replay, new segment) → `execute` (plan, commit, put in place) … →
+//! Way: `open` (scan, replay, new segment) -> `execute` (plan, commit, put in place) ... ->
 //!      `checkpoint` (sync in place, new segment).
 //! Holds:
 //!   SE1 replies leave only after the batch is committed (ST1) and put in place, so the next
@@ -8,7 +8,10 @@
 //!   SE2 a segment begins only after everything in place is synced (ST3).
 //! Not here: threads and queues (sheep), the rules of changes (`contents`).
 
-use sheepdog_proto::Oid;
+use std::fmt;
+
+use sheepdog_proto::wire::WireError;
+use sheepdog_proto::{BLOCK_BYTES, Oid};
 
 use crate::contents::change::{Span, check_data};
 use crate::contents::{Contents, Stage};
@@ -26,8 +29,6 @@ use crate::object::{NEW_DIR, OBJECTS_DIR};
 use crate::request::{Reply, Request};
 use crate::tombstone::Tombstones;
 use crate::unstable::UnstableList;
-use sheepdog_proto::BLOCK_BYTES;
-use sheepdog_proto::wire::WireError;
 
 /// Records that may wait for the next commit, at most.
 const WAITING_MAX: usize = 256;
@@ -280,6 +281,18 @@ impl Store {
             self.waiting = merge_waiting(std::mem::take(&mut stage.batch.records));
         }
         contents.apply(&stage).map_err(|error| contents.disk.stop(error))
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (objects, segment) = (self.object_count(), self.segment());
+        let failure = self.failure();
+        f.debug_struct("Store")
+            .field("objects", &objects)
+            .field("segment", &segment)
+            .field("failure", &failure)
+            .finish_non_exhaustive()
     }
 }
 

@@ -4,11 +4,11 @@
 //! Way: [`run_thread`] takes the session and runs [`Driver::run`]:
 //!
 //! ```text
-//!   attempt ── lock free → take over, serve ──┐
-//!      ▲  └──── connect to the server ◄───────┘
-//!      │              │ Hello / Welcome
-//!   pause ◄── lost ── converse ── Close, or the owner is gone → end
-//!                     └── the log is damaged, or we are held for dead → fail, then end
+//!   attempt -- lock free -> take over, serve --+
+//!      ^  +---- connect to the server <-------+
+//!      |              | Hello / Welcome
+//!   pause <-- lost -- converse -- Close, or the owner is gone -> end
+//!                     +-- the log is damaged, or we are held for dead -> fail, then end
 //! ```
 //!
 //! Also the server's own member goes through the socket: there is one way, for all.

@@ -2,7 +2,7 @@
 //!
 //! Why: a crash may leave any part of the last batch on the disk; bytes that were durable must
 //!      never be taken for such a remainder and cut.
-//! Way: `driver` wins the lock → [`take_over`] → `server`.
+//! Way: `driver` wins the lock -> [`take_over`] -> `server`.
 //! Holds:
 //!   V1 a bad record is cut only if no sound record behind it proves that it was durable (R3);
 //!   V2 on return every record of the log is durable: those that nothing proves so are written

@@ -5,3 +5,15 @@
 //!      `SHEEPDOG_BIN` names the folder of the tested programs, `SHEEPDOG_QEMU52` that of QEMU 5.2.
 
 mod t01_every_face;
+mod t02_other_sheep_killed;
+mod t03_own_sheep_restarted;
+mod t04_own_sheep_lost;
+mod t05_one_writer;
+mod t06_real_image;
+mod t06_refused_starts;
+mod t07_nbd_tools;
+mod t09_power_and_orders;
+mod t10_rot;
+mod t11_shards_and_metrics;
+mod t12_playground;
+mod t13_catalogue;

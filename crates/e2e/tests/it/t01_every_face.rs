@@ -44,10 +44,9 @@ fn commands() -> Vec<String> {
 #[tokio::test]
 async fn stock_qemu_writes_and_reads_through_nbd() -> Result<()> {
     let herd = Herd::of(3).format().await?;
-    for (name, uri) in [
-        ("tcp", herd.sheep(0).nbd_uri("tcp")),
-        ("unix", herd.sheep(1).nbd_unix_uri("unix")),
-    ] {
+    for (name, uri) in
+        [("tcp", herd.sheep(0).nbd_uri("tcp")), ("unix", herd.sheep(1).nbd_unix_uri("unix"))]
+    {
         herd.create(name, 32 * MIB).await?;
         let info = Tool::new("qemu-img").args(["info", "-f", "raw", &uri]).succeed().await?;
         ensure!(info.contains("32 MiB"), "{info}");

@@ -114,6 +114,11 @@ impl Attachment {
         matches!(self.phase, Phase::Live) && !self.closing
     }
 
+    /// The grant or its answers are still awaited: every entry of the log may be the one.
+    pub(super) const fn is_waiting(&self) -> bool {
+        matches!(self.phase, Phase::Barrier)
+    }
+
     pub(super) const fn is_drained(&self) -> bool {
         matches!(self.phase, Phase::Drained)
     }
@@ -234,7 +239,7 @@ impl Attachment {
         let oid = Oid::map(self.vid, 0);
         let state = context.state.clone();
         state.group_of(oid).is_some_and(|(pg, group)| {
-            context.check_fit(pg, group)
+            context.check_fit(pg, group).is_ok()
                 && self.is_complete(context, pg, group)
                 && self.reconcile.is_settled(oid)
         })

@@ -12,7 +12,7 @@ use sheepdog_proto::peer::{PeerError, Reply, ReplyBody, RequestBody};
 use sheepdog_proto::{BLOCK_BYTES, Oid, Payload, Stamp, View, block_checksum};
 
 use super::attachment::Attachment;
-use super::{Context, Place, Purpose, request};
+use super::{Context, Place, Purpose, Unfit, request};
 
 /// What happens when a flight has landed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,13 +102,15 @@ impl Attachment {
         let (pending, refused) = (BTreeMap::new(), Vec::new());
         self.flights
             .insert(id, Flight { oid, mutation, stamp, then, view: None, pending, refused });
-        self.send_flight(context, id);
+        if let Err(why) = self.send_flight(context, id) {
+            context.count(why);
+        }
     }
 
     /// Sends a flight to the whole write set, if the group is fit for it.
-    fn send_flight(&mut self, context: &mut Context, id: u64) {
-        let Some(flight) = self.flights.get(&id) else { return };
-        let Some((view, places)) = self.writable(context, flight.oid) else { return };
+    fn send_flight(&mut self, context: &mut Context, id: u64) -> Result<(), Unfit> {
+        let Some(flight) = self.flights.get(&id) else { return Ok(()) };
+        let Some((view, places)) = writable(context, flight.oid)? else { return Ok(()) };
         let shift = self.object_shift(flight.oid);
         let body = flight.mutation.body(flight.oid, shift, flight.stamp);
         let stable = self.sequencer.stable();
@@ -123,18 +125,12 @@ impl Attachment {
             flight.pending = pending;
             flight.refused.clear();
         }
+        Ok(())
     }
 
     /// Size shift of an object: map objects are 4 MiB whatever the VDI's objects are.
     fn object_shift(&self, oid: Oid) -> u8 {
         if oid.kind() == sheepdog_proto::ObjectKind::Map { 22 } else { self.shift }
-    }
-
-    /// View and write set of an object, if writes may go now.
-    pub(super) fn writable(&self, context: &mut Context, oid: Oid) -> Option<(View, Vec<Place>)> {
-        let state = context.state.clone();
-        let (pg, group) = state.group_of(oid)?;
-        context.check_fit(pg, group).then(|| (group.view, context.write_set(pg, group)))
     }
 
     pub(super) fn handle_flight_reply(
@@ -197,7 +193,7 @@ impl Attachment {
                     context.outstanding.remove(&sent);
                 }
             }
-            self.send_flight(context, id);
+            let _ = self.send_flight(context, id); // it waited before, and is counted already
         }
     }
 
@@ -240,4 +236,15 @@ impl Attachment {
             }
         }
     }
+}
+
+/// View and write set of an object, if writes may go now.
+pub(super) fn writable(
+    context: &mut Context,
+    oid: Oid,
+) -> Result<Option<(View, Vec<Place>)>, Unfit> {
+    let state = context.state.clone();
+    let Some((pg, group)) = state.group_of(oid) else { return Ok(None) };
+    context.check_fit(pg, group)?;
+    Ok(Some((group.view, context.write_set(pg, group))))
 }

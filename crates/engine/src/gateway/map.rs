@@ -72,6 +72,7 @@ impl VdiMap {
     }
 
     /// Number of objects that exist.
+    #[cfg(test)]
     pub(super) fn count(&self) -> u64 {
         self.pages.values().map(|page| page.entries.len() as u64).sum()
     }
@@ -121,6 +122,7 @@ impl VdiMap {
     }
 
     /// Nothing waits to be written or is being written.
+    #[cfg(test)]
     pub(super) fn is_quiet(&self) -> bool {
         self.pages.values().all(|page| !page.dirty && !page.in_flight)
     }

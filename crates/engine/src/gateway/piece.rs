@@ -1,6 +1,6 @@
 //! Pieces: an operation cut at object borders, each piece with its blocks locked.
 //!
-//! Way: `start` cuts → claims → `run_piece` reads, merges, and starts flights → `finish_piece`
+//! Way: `start` cuts -> claims -> `run_piece` reads, merges, and starts flights -> `finish_piece`
 //!      releases the claim and, with the last one, answers the client.
 //! Holds:
 //!   READ-AFTER-ACK  a piece holds its claim until it is complete;

@@ -48,6 +48,9 @@ impl Attachment {
         let tried = Vec::new();
         self.reads.insert(id, ReadFlight { oid, first, count, then, tried, sent: None });
         self.send_read(context, id);
+        if self.reads.get(&id).is_some_and(|read| read.sent.is_none()) {
+            context.waits.no_member += 1;
+        }
     }
 
     fn send_read(&mut self, context: &mut Context, id: u64) {
@@ -57,9 +60,7 @@ impl Attachment {
         let places = context.write_set(pg, group);
         let spread = read.oid.get().wrapping_add(u64::from(read.first / 256));
         let Some(place) = choose(&places, &read.tried, context.me.node, spread) else {
-            if read.tried.is_empty() || group.has_lost(&state.members) {
-                context.waits.no_member += 1;
-            } else {
+            if !read.tried.is_empty() && !group.has_lost(&state.members) {
                 self.fail_read(context, id); // R1
             }
             return;

@@ -48,8 +48,10 @@ impl Attachment {
             return true;
         }
         self.ready.parked.entry(pg.partition).or_default().push(piece);
-        context.waits.attach += 1;
-        context.check_fit(pg, group);
+        match context.check_fit(pg, group) {
+            Ok(()) => context.waits.attach += 1,
+            Err(why) => context.count(why),
+        }
         false
     }
 
@@ -83,7 +85,7 @@ impl Attachment {
         for partition in self.ready.parked.keys() {
             let pg = PgId { policy: vdi.policy, partition: *partition };
             if let Some(group) = state.group(pg) {
-                context.check_fit(pg, group);
+                let _ = context.check_fit(pg, group); // for the `Act` that it may ask for
             }
         }
     }

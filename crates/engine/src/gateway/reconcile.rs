@@ -13,7 +13,8 @@
 //!   N3  an object that is not in the map was never acknowledged (MAP-WITH-DATA) and has been
 //!       answered as absent: what came to light of it is reset;
 //!   N4  no operation of a client is under way in a group that is not ready, so nothing runs
-//!       beside a repair of the same object.
+//!       beside a repair of the same object; the map is settled before it is loaded, and from
+//!       then on only written by its owner.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +24,7 @@ use sheepdog_proto::peer::{
 use sheepdog_proto::{BLOCK_BYTES, ObjectKind, Oid, Payload, PgId, Stamp, View};
 
 use super::attachment::{Attachment, Phase};
-use super::flight::{Mutation, Then};
+use super::flight::{Mutation, Then, writable};
 use super::read::verified;
 use super::{Context, Place, Purpose, request};
 use crate::state::{ClusterState, OBJECT_SHIFTS};
@@ -125,8 +126,9 @@ impl Attachment {
             if !group.in_sync.contains(&place.node) {
                 continue;
             }
-            if self.ready.has(pg) {
-                self.reconcile.settle(entry.oid); // G1
+            let loaded = !matches!(self.phase, Phase::Barrier | Phase::Reconcile);
+            if self.ready.has(pg) || loaded && entry.oid.kind() == ObjectKind::Map {
+                self.reconcile.settle(entry.oid); // G1, N4
                 continue;
             }
             let found = self.reconcile.found.entry(entry.oid).or_default();
@@ -176,7 +178,7 @@ impl Attachment {
     fn is_fit(&self, context: &mut Context, oid: Oid) -> bool {
         let state = context.state.clone();
         state.group_of(oid).is_some_and(|(pg, group)| {
-            context.check_fit(pg, group) && self.is_complete(context, pg, group)
+            context.check_fit(pg, group).is_ok() && self.is_complete(context, pg, group)
         })
     }
 
@@ -206,7 +208,7 @@ impl Attachment {
     }
 
     fn compare(&mut self, context: &mut Context, oid: Oid, first: u32, count: u32) {
-        let Some((view, places)) = self.writable(context, oid) else { return };
+        let Ok(Some((view, places))) = writable(context, oid) else { return };
         let mut asked = BTreeMap::new();
         for place in places {
             asked.insert(place, self.ask_copy(context, oid, view, place, first, count));

@@ -35,6 +35,7 @@ impl Sequencer {
         }
     }
 
+    #[cfg(test)]
     pub(super) fn is_quiet(&self) -> bool {
         self.incomplete.is_empty()
     }

@@ -1,13 +1,18 @@
 //! The gateway against whole herds: scenarios by name, and seeds at random.
 
+mod bookkeeping;
 mod chaos;
+mod handover;
 mod herd;
 mod history;
 mod link;
 mod memory;
 mod random;
 mod settle;
+mod speed;
+mod stage;
 mod vm;
+mod writing;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -10,6 +10,7 @@
 //!   F3 bytes whose sync failed never become durable, and a later sync does not say so.
 
 mod content;
+mod dice;
 mod names;
 
 use std::collections::BTreeMap;
@@ -17,11 +18,12 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
-use sheepdog_proto::id::mix64;
 
 use super::{Disk, DiskError, Entry, FileId};
 use content::{Change, Inode};
 use names::{Names, Node};
+
+pub use dice::Dice;
 
 /// A disk in memory; clones are handles to the same disk.
 #[derive(Clone, Debug, Default)]
@@ -52,31 +54,8 @@ struct State {
     cut_at: Option<u64>,
     is_off: bool,
     capacity: Option<u64>,
+    overstates_space: bool,
     faults: Vec<(Fault, u64)>,
-}
-
-/// Random decisions from a seed (`SplitMix64`).
-#[derive(Clone, Debug)]
-pub struct Dice(u64);
-
-impl Dice {
-    /// The same seed rolls the same numbers.
-    #[must_use]
-    pub const fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// Any 64 bits.
-    pub fn roll(&mut self) -> u64 {
-        let number = mix64(self.0);
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        number
-    }
-
-    /// A number below `bound`; zero if `bound` is zero.
-    pub fn below(&mut self, bound: u64) -> u64 {
-        if bound == 0 { 0 } else { self.roll() % bound }
-    }
 }
 
 impl FakeDisk {
@@ -151,6 +130,12 @@ impl FakeDisk {
     /// Bytes the disk can hold from now on, counted in 4 KiB pages.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.lock().capacity = bytes;
+    }
+
+    /// From now on `free_space` says that there is plenty, as if another process took the space
+    /// in the next moment.
+    pub fn overstate_free_space(&self) {
+        self.lock().overstates_space = true;
     }
 
     /// Bytes allocated, counted in 4 KiB pages.
@@ -407,6 +392,7 @@ impl Disk for FakeDisk {
         let state = &mut *self.lock();
         state.check_power("stat file system", "")?;
         let used = state.used();
-        Ok(state.capacity.map_or(u64::MAX / 2, |capacity| capacity.saturating_sub(used)))
+        let capacity = state.capacity.filter(|_| !state.overstates_space);
+        Ok(capacity.map_or(u64::MAX / 2, |capacity| capacity.saturating_sub(used)))
     }
 }

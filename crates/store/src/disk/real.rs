@@ -127,19 +127,18 @@ impl Disk for RealDisk {
 
     fn allocate(&mut self, file: FileId, offset: u64, len: u64) -> Result<(), DiskError> {
         self.on_file("allocate", file, |file| {
-            match fallocate(file, FallocateFlags::empty(), offset, len) {
-                Ok(()) => Ok(()),
+            match change_space(file, FallocateFlags::empty(), offset, len) {
                 Err(Errno::OPNOTSUPP) => write_zeros(file, offset, len),
-                Err(error) => Err(error.into()),
+                other => Ok(other?),
             }
         })
     }
 
     fn punch_hole(&mut self, file: FileId, offset: u64, len: u64) -> Result<(), DiskError> {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        self.on_file("punch", file, |file| match fallocate(file, flags, offset, len) {
-            Ok(()) | Err(Errno::OPNOTSUPP) => Ok(()),
-            Err(error) => Err(error.into()),
+        self.on_file("punch", file, |file| match change_space(file, flags, offset, len) {
+            Err(Errno::OPNOTSUPP) => Ok(()),
+            other => Ok(other?),
         })
     }
 
@@ -218,6 +217,16 @@ fn write_group(file: &File, offset: u64, parts: &[&[u8]]) -> io::Result<()> {
         offset += part.len() as u64;
     }
     Ok(())
+}
+
+/// `fallocate`, again if a signal came in between.
+fn change_space(file: &File, flags: FallocateFlags, offset: u64, len: u64) -> Result<(), Errno> {
+    loop {
+        match fallocate(file, flags, offset, len) {
+            Err(Errno::INTR) => {}
+            other => return other,
+        }
+    }
 }
 
 fn write_zeros(file: &File, offset: u64, len: u64) -> io::Result<()> {

@@ -20,7 +20,10 @@ fn after_a_failed_sync_nothing_is_answered_any_more() {
     disk.fail(Fault::Sync, 0);
     let read = Request::Read { oid: object(), first_block: 0, count: 1 };
     let batch = vec![read.clone(), write(object(), 0, 1, stamp(1, 2), 1, 2)];
-    let is_failed = |reply: &Result<Reply, StoreError>| matches!(reply, Err(StoreError::Failed { cause }) if matches!(**cause, StoreError::Io { .. }));
+    let is_failed = |reply: &Result<Reply, StoreError>| {
+        let Err(StoreError::Failed { cause }) = reply else { return false };
+        matches!(**cause, StoreError::Io { .. })
+    };
     assert!(store.execute(batch).iter().all(is_failed));
     let operations = disk.operations();
     let later = [read, Request::Unstable { vid: vid(1) }, write(object(), 1, 1, stamp(1, 3), 1, 1)];

@@ -56,6 +56,24 @@ fn space_is_left_for_the_file_system() {
 }
 
 #[test]
+fn space_that_another_process_takes_is_missed_before_anything_is_changed() {
+    let disk = FakeDisk::new();
+    let (mut store, _) = Store::open(Box::new(disk.clone()), small_options()).unwrap();
+    let oid = Oid::data(vid(1), 0);
+    ask(&mut store, write(oid, 0, 4, stamp(1, 1), 1, 1));
+    disk.overstate_free_space();
+    disk.set_capacity(Some(disk.used() + (8 << 10)));
+    let syncs = disk.syncs();
+    for (place, first) in [(oid, 4), (Oid::data(vid(1), 1), 0)] {
+        let replies = store.execute(vec![write(place, first, 4, stamp(1, 2), 1, 1)]);
+        assert_eq!(replies, [Err(StoreError::Full)]);
+    }
+    assert_eq!(disk.syncs(), syncs, "nothing reached the journal");
+    assert!(store.failure().is_none());
+    ask(&mut store, write(oid, 0, 4, stamp(1, 3), 1, 1));
+}
+
+#[test]
 fn an_open_without_space_says_so_and_works_later() {
     let disk = FakeDisk::new();
     disk.set_capacity(Some(16 << 10));

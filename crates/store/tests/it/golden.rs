@@ -1,8 +1,8 @@
 //! Golden files: a store as version 1 wrote it, whole and damaged.
 //!
 //! Why: what is on disks out there must stay readable, and must be written the same.
-//! Way: `SHEEPDOG_STORE_GOLDEN=write` writes the files anew. That is for a new version of the
-//!      formats, in a directory of its own, never to make this test pass.
+//! Way: `SHEEPDOG_STORE_GOLDEN=write` writes objects and journals anew. That is for a new version
+//!      of the formats, in a directory of its own, never to make this test pass.
 
 use sheepdog_proto::{Oid, View};
 use sheepdog_store::{

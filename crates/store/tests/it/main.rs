@@ -12,6 +12,7 @@ mod model;
 mod model_check;
 mod power_cut;
 mod real;
+mod repeated_crash;
 mod rot;
 mod rules;
 mod seeds;

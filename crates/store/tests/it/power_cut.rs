@@ -128,7 +128,7 @@ fn operations(seed: u64) -> u64 {
 
 #[test]
 fn a_power_cut_at_any_write_or_sync_leaves_old_or_new() {
-    for_each_seed(6, |seed| {
+    for_each_seed(4, |seed| {
         for cut in 0..operations(seed) {
             let disk = FakeDisk::new();
             disk.cut_at(cut);
@@ -168,7 +168,7 @@ fn a_power_cut_while_a_crash_is_repaired_leaves_old_or_new() {
 
 #[test]
 fn a_killed_process_loses_nothing_it_acknowledged() {
-    for_each_seed(3, |seed| {
+    for_each_seed(2, |seed| {
         for cut in 0..operations(seed) {
             let disk = FakeDisk::new();
             disk.cut_at(cut);

@@ -35,13 +35,15 @@ fn check_blocks(store: &mut Store, models: &[Model]) {
 
 /// Flips a random bit in a random file of the disk. Returns where.
 fn flip(disk: &FakeDisk, dice: &mut Dice) -> (String, u64) {
-    let paths: Vec<String> =
-        disk.paths().into_iter().filter(|path| path != "journal/spare").collect();
-    let path = &paths[dice.below(paths.len() as u64) as usize];
-    let bytes = disk.file_bytes(path).unwrap();
+    let files = disk.paths().into_iter().filter(|path| path != "journal/spare");
+    let files: Vec<(String, Vec<u8>)> = files
+        .filter_map(|path| disk.file_bytes(&path).map(|bytes| (path, bytes)))
+        .filter(|(_, bytes)| !bytes.is_empty())
+        .collect();
+    let (path, bytes) = &files[dice.below(files.len() as u64) as usize];
     // Most bytes are unused; half of the flips hit bytes that mean something.
     let used: Vec<u64> =
-        (0..).zip(&bytes).filter(|(_, byte)| **byte != 0).map(|(at, _)| at).collect();
+        (0..).zip(bytes).filter(|(_, byte)| **byte != 0).map(|(at, _)| at).collect();
     let offset = if dice.below(2) == 0 && !used.is_empty() {
         used[dice.below(used.len() as u64) as usize]
     } else {

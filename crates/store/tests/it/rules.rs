@@ -216,11 +216,8 @@ fn a_watermark_that_came_before_a_write_is_kept_by_its_commit() {
     assert_eq!(unstable(&mut open(&disk)), [(stamp(1, 2).get(), UnstableKind::Write)]);
 }
 
-#[test]
-fn wrong_requests_are_refused_and_change_nothing() {
-    let (disk, mut store) = fresh();
-    let oid = object();
-    ask(&mut store, write(oid, 0, 1, stamp(1, 1), 1, 1));
+/// Requests that no store takes, with what it says, if `oid` has 2^20 bytes.
+fn wrong_requests(oid: Oid) -> Vec<(Request, Refusal)> {
     let good = write(oid, 4, 2, stamp(1, 2), 1, 1);
     let change = |change: fn(&mut Request)| {
         let mut request = good.clone();
@@ -255,7 +252,7 @@ fn wrong_requests_are_refused_and_change_nothing() {
         }
     });
     let range = |first_block, count| Refusal::Range { oid, first_block, count };
-    let cases = [
+    vec![
         (set_data, Refusal::Length { bytes: BLOCK_BYTES + 1, checksums: 2 }),
         (set_checksum, Refusal::Checksum { oid, block: 5 }),
         (set_place, Refusal::Checksum { oid, block: 5 }),
@@ -275,9 +272,16 @@ fn wrong_requests_are_refused_and_change_nothing() {
             Refusal::Range { oid: Oid::data(vid(3), 0), first_block: 0, count: 20_000 },
         ),
         (Request::Stamps { oid, first_block: 1, count: 0 }, range(1, 0)),
-    ];
+    ]
+}
+
+#[test]
+fn wrong_requests_are_refused_and_change_nothing() {
+    let (disk, mut store) = fresh();
+    let oid = object();
+    ask(&mut store, write(oid, 0, 1, stamp(1, 1), 1, 1));
     let before = (stamps(&mut store, 8), unstable(&mut store));
-    for (request, refusal) in cases {
+    for (request, refusal) in wrong_requests(oid) {
         let replies = store.execute(vec![request.clone()]);
         assert_eq!(replies, [Err(StoreError::Refused(refusal))], "{request:?}");
     }

@@ -1,7 +1,7 @@
 //! One run of a whole herd from one seed: faults and load at random, then calm, then a last look.
 
 use sheepdog_proto::NodeId;
-use sheepdog_proto::command::Copies;
+use sheepdog_proto::command::{Command, Copies};
 
 use super::herd::{Herd, Weakness};
 use super::vm::Vm;
@@ -13,6 +13,10 @@ struct Profile {
     kill: usize,
     suspect: usize,
     cut: usize,
+    /// A connection stands still, or all of them go on.
+    stall: usize,
+    /// The log takes a VDI from its owner, which does not know.
+    force: usize,
     /// Living sheep below this number are not killed.
     alive_min: usize,
     /// Steps after which the log may learn of a death.
@@ -69,6 +73,8 @@ impl Run {
             kill: *random.pick(&[0, 3, 8, 15]),
             suspect: *random.pick(&[0, 0, 3]),
             cut: *random.pick(&[0, 5, 30]),
+            stall: *random.pick(&[0, 20, 50]),
+            force: *random.pick(&[0, 0, 10]),
             alive_min: *random.pick(&[0, 1, 2]),
             gone: *random.pick(&[10, 60, 200]),
             start: *random.pick(&[5, 20, 60]),
@@ -77,6 +83,8 @@ impl Run {
         for name in ["a", "b"].iter().take(1 + random.below(2)) {
             let objects = 1 + random.below(3) as u64;
             let mut vm = Vm::new(herd.create(name, objects), objects);
+            vm.hot = *random.pick(&[1, 2, 5]);
+            vm.discards = random.chance(400);
             vm.history.has_refusals = herd.weakness.unreadable > 0;
             vms.push(vm);
         }
@@ -159,17 +167,30 @@ impl Run {
         let node = NodeId(self.herd.random.below(self.herd.sheep.len()) as u16);
         let is_alive = self.herd.life(node).is_some();
         let alive = self.herd.sheep.iter().filter(|sheep| sheep.life.is_some()).count();
-        let Profile { kill, suspect, cut, alive_min, gone, start, .. } = self.profile;
+        let Profile { kill, suspect, cut, stall, force, alive_min, gone, start, .. } = self.profile;
         // Called 7 times in a hundred steps, so chances are raised to "per thousand steps".
         let mut chance = |count: usize| self.herd.random.chance(count * 14);
         if is_alive && alive > alive_min && chance(kill) {
             self.herd.kill(node);
-        } else if is_alive && alive > alive_min && chance(suspect) {
-            self.herd.gone(node);
-        } else if !is_alive && chance(gone) {
+        } else if chance(if is_alive && alive > alive_min { suspect } else { 0 })
+            || chance(if is_alive { 0 } else { gone })
+        {
             self.herd.gone(node);
         } else if !is_alive && chance(start) {
             self.herd.start(node);
+        } else if chance(force) {
+            let at = self.herd.random.below(self.vms.len());
+            let vid = self.vms[at].vid;
+            let vdi = self.herd.newest().catalogue.get(vid).cloned();
+            if let Some(owner) = vdi.and_then(|vdi| vdi.attachment) {
+                self.herd.append(Command::Detach { vid, generation: owner.generation });
+            }
+        } else if chance(stall) && !self.herd.links.all.is_empty() {
+            let at = self.herd.random.below(self.herd.links.all.len());
+            self.herd.links.all[at].is_stalled = true;
+            self.herd.say(|| format!("link {at} stands still"));
+        } else if chance(20) {
+            self.herd.links.all.iter_mut().for_each(|link| link.is_stalled = false);
         } else if chance(cut) && !self.herd.links.all.is_empty() {
             let at = self.herd.random.below(self.herd.links.all.len());
             if self.herd.links.all[at].is_up {
@@ -196,6 +217,7 @@ impl Run {
     fn calm(&mut self) -> Result<(), String> {
         self.herd.say(|| "calm".to_owned());
         self.herd.weakness = Weakness::default();
+        self.herd.links.all.iter_mut().for_each(|link| link.is_stalled = false);
         for round in 0..20 {
             if round > 1 && self.vms.iter().all(Vm::is_quiet) {
                 break;
@@ -210,8 +232,17 @@ impl Run {
         }
         match self.vms.iter().find(|vm| !vm.is_quiet()) {
             Some(vm) => Err(format!("stuck: {:?}", vm.sessions)),
-            None => Ok(()),
+            None => self.check_attached(),
         }
+    }
+
+    /// What is attached has come to rest while its owner lives.
+    fn check_attached(&mut self) -> Result<(), String> {
+        for vm in self.vms.iter().filter(|vm| vm.is_attached(&self.herd)).collect::<Vec<_>>() {
+            vm.check_complete(&mut self.herd)?;
+            self.herd.check_converged(vm.vid)?;
+        }
+        self.herd.check_idle()
     }
 
     /// Everything is read through several sheep, each time all copies are equal.

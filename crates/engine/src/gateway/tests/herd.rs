@@ -11,6 +11,7 @@ use sheepdog_proto::command::{Addresses, Command, Copies};
 use sheepdog_proto::peer::{PeerError, Reply, ReplyBody, Request, RequestBody};
 use sheepdog_proto::{Buffer, Generation, Incarnation, LogIndex, NodeId, Oid, Vid};
 
+use super::super::attachment::Attachment;
 use super::super::{Action, Gateway, Me, Place};
 use super::link::Links;
 use super::memory::Memory;
@@ -24,7 +25,7 @@ use crate::volume::{Answer, Operation, Refusal};
 pub(super) enum Event {
     Answer(u64, Result<Answer, Refusal>),
     Granted(Place, Vid, Generation),
-    Live(Vid),
+    Live,
     Drained(Vid, Generation),
     Lost(Place, Vid),
     Died(NodeId),
@@ -79,6 +80,8 @@ pub(super) struct Herd {
     pub(super) stopped: Option<Filter>,
     /// Sheep whose replies do not arrive for now.
     pub(super) mute: BTreeSet<NodeId>,
+    /// Nothing is appended for now.
+    pub(super) log_stops: bool,
     pub(super) is_loud: bool,
     lives: u64,
     shards: u16,
@@ -99,6 +102,7 @@ impl Herd {
             weakness: Weakness::default(),
             stopped: None,
             mute: BTreeSet::new(),
+            log_stops: false,
             is_loud: false,
             lives: 0,
             shards,
@@ -286,13 +290,16 @@ impl Herd {
                     };
                     let vdi = self.states[index].catalogue.get(vid);
                     let owner = vdi.and_then(|vdi| vdi.attachment.clone()).expect("just granted");
+                    self.events.push_back(Event::Granted(place, vid, generation));
                     if let Some(unit) = self.unit(place) {
                         unit.gateway.handle_granted(vid, &owner);
                     }
-                    self.events.push_back(Event::Granted(place, vid, generation));
                 }
                 Command::Detach { vid, generation } if self.door(vid, me.node) == place => {
-                    if let Some(unit) = self.unit(place) {
+                    // A sheep forgets what it gave up itself; of the rest it learns by the state.
+                    if let Some(unit) = self.unit(place)
+                        && unit.gateway.attachments.get(&vid).is_some_and(Attachment::is_drained)
+                    {
                         unit.gateway.forget(vid, generation);
                     }
                 }
@@ -324,7 +331,7 @@ impl Herd {
                 }
                 Action::Live(vid) => {
                     self.say(|| format!("  {vid} is live at {}", name(place)));
-                    self.events.push_back(Event::Live(vid));
+                    self.events.push_back(Event::Live);
                 }
                 Action::Drained(vid, generation) => {
                     self.say(|| format!("  {vid} generation {generation} is drained"));
@@ -343,7 +350,10 @@ impl Herd {
         let Some(link) = self.links.all.get(at) else { return false };
         let stops = self.stopped.as_ref();
         let open = |request: &Request| !stops.is_some_and(|stops| stops(link.to, request));
-        if !(link.is_up || link.is_late) || !link.requests.front().is_some_and(open) {
+        if !(link.is_up || link.is_late)
+            || link.is_stalled
+            || !link.requests.front().is_some_and(open)
+        {
             return false;
         }
         let Some((id, to, request)) = self.links.take_request(at) else { return false };

@@ -22,6 +22,8 @@ pub(super) struct Link {
     pub(super) is_up: bool,
     /// Broken, and only its remaining requests still arrive.
     pub(super) is_late: bool,
+    /// Nothing arrives by it for a while.
+    pub(super) is_stalled: bool,
     /// Nothing has arrived by it yet.
     is_fresh: bool,
     pub(super) requests: VecDeque<Request>,
@@ -39,8 +41,18 @@ impl Links {
         self.last += 1;
         let (requests, replies) = (VecDeque::new(), VecDeque::new());
         let id = self.last;
-        let link =
-            Link { id, from, life, to, is_up, is_late: false, is_fresh: true, requests, replies };
+        let link = Link {
+            id,
+            from,
+            life,
+            to,
+            is_up,
+            is_late: false,
+            is_stalled: false,
+            is_fresh: true,
+            requests,
+            replies,
+        };
         self.all.push(link);
         self.all.last_mut().expect("just pushed")
     }

@@ -33,7 +33,9 @@ impl Herd {
 
     fn round(&mut self) -> bool {
         let mut moved = self.mend_all();
-        while let Some(command) = self.proposals.pop_front() {
+        while !self.log_stops
+            && let Some(command) = self.proposals.pop_front()
+        {
             self.append(command);
             moved = true;
         }

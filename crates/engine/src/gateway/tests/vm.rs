@@ -41,13 +41,24 @@ enum Shape {
 pub(super) struct Vm {
     pub(super) vid: Vid,
     objects: u64,
+    /// How many of the hot blocks are used; fewer means more collisions.
+    pub(super) hot: usize,
+    /// Many whole objects are discarded.
+    pub(super) discards: bool,
     pub(super) sessions: Vec<Session>,
     pub(super) history: History,
 }
 
 impl Vm {
     pub(super) fn new(vid: Vid, objects: u64) -> Self {
-        Self { vid, objects, sessions: Vec::new(), history: History::default() }
+        Self {
+            vid,
+            objects,
+            hot: HOT.len(),
+            discards: false,
+            sessions: Vec::new(),
+            history: History::default(),
+        }
     }
 
     /// One thing that a client may do now.
@@ -102,7 +113,8 @@ impl Vm {
     fn choose(&mut self, herd: &mut Herd, token: u64, key: Key) -> (Operation, Shape) {
         let random = &mut herd.random;
         let object = random.below(self.objects as usize) as u64;
-        let block = object * (SECTORS_PER_OBJECT / SECTORS_PER_BLOCK) + random.pick(&HOT);
+        let block =
+            object * (SECTORS_PER_OBJECT / SECTORS_PER_BLOCK) + random.pick(&HOT[..self.hot]);
         let end = self.objects * SECTORS_PER_OBJECT;
         let (first, count) = if random.chance(500) {
             (block * SECTORS_PER_BLOCK, SECTORS_PER_BLOCK * (1 + random.below(3) as u64))
@@ -112,7 +124,8 @@ impl Vm {
         let count = count.min(end - first);
         let (offset, len) = (first * SECTOR, count * SECTOR);
         let whole = object * SECTORS_PER_OBJECT..(object + 1) * SECTORS_PER_OBJECT;
-        match random.below(100) {
+        let discards = self.discards && random.chance(200);
+        match if discards { 88 } else { random.below(100) } {
             0..45 => {
                 let tags: Vec<u64> = (0..count).map(|i| token << 16 | i).collect();
                 self.note_write(token, key, first, &tags);
@@ -184,6 +197,7 @@ impl Vm {
         match event {
             Event::Granted(place, vid, generation) if *vid == self.vid => {
                 let (place, generation) = (*place, *generation);
+                self.end(|s| s.place == place); // taken from it and given back, unseen
                 let open = BTreeMap::new();
                 self.sessions.push(Session { place, generation, draining: false, open });
             }
@@ -272,6 +286,10 @@ impl Vm {
                 let page = herd.store_of(*node, map).block(map, 0).and_then(|(_, bytes)| bytes);
                 page.is_some_and(|page| page[oid.index() as usize * 4] != 0)
             });
+            let fewest = state.group_of(oid).map_or(0, |(_, group)| group.copies_min());
+            if members(oid).len() < fewest {
+                return Err(format!("sector {sector} has {} copies", members(oid).len()));
+            }
             for node in members(oid).iter().copied() {
                 let kept = herd.store_of(node, oid).block(oid, block as u32);
                 // What is not in the map reads as zeros, whatever is left of it.
@@ -294,6 +312,13 @@ impl Vm {
             self.check_everywhere(herd, self.history.floor(sector), &[sector])?;
         }
         Ok(())
+    }
+
+    /// The log gives the VDI to a session that goes on.
+    pub(super) fn is_attached(&self, herd: &Herd) -> bool {
+        let vdi = herd.newest().catalogue.get(self.vid);
+        let owner = vdi.and_then(|vdi| vdi.attachment.as_ref()).map(|owner| owner.generation);
+        self.sessions.iter().any(|s| Some(s.generation) == owner)
     }
 
     /// Nothing submitted is unanswered.

@@ -73,7 +73,9 @@ fn entries_that_mean_nothing_are_refused() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_the_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), PAGE_BYTES)) {
+    fn no_bytes_make_the_decoder_panic(
+        bytes in proptest::collection::vec(any::<u8>(), PAGE_BYTES),
+    ) {
         let mut page = [0; PAGE_BYTES];
         page.copy_from_slice(&bytes);
         field::MAGIC.set(&mut page, &MAGIC);

@@ -46,7 +46,8 @@ proptest! {
         let path = folder.path().join("out");
         std::fs::write(&path, vec![9; old]).unwrap();
         let mut file = OpenOptions::new().write(true).append(append).open(&path).unwrap();
-        let start = if append { old as u64 } else { file.seek(SeekFrom::Start(start * 9000)).unwrap() };
+        let target = SeekFrom::Start(start * 9000);
+        let start = if append { old as u64 } else { file.seek(target).unwrap() };
         let mut sink = Sink::new(file).unwrap();
         let written = feed(&mut sink, &pieces);
         drop(sink);
