@@ -7,7 +7,7 @@
 //!      member takes over.
 //! Way: [`open`] -> a thread with `driver` (finds or becomes the server) -> `server` and its
 //!      `connection`s -> `writer`; `reader` and `delivery` bring the entries back.
-//! Holds: L1–L4 of the crate, by rules named in each file: R record, T trail, D reader,
+//! Holds: L1-L4 of the crate, by rules named in each file: R record, T trail, D reader,
 //!      V recovery, A writer, S session, Q requests, C connection, E server.
 //! Limits: a *paused* server (SIGSTOP, a debugger) keeps its lock, so the log stands still for
 //!      everyone until it goes on or is killed. The directory must be on a local file system:
