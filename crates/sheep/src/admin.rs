@@ -2,7 +2,7 @@
 //!
 //! Way: axum on the control thread, over TCP and a unix socket; data requests are calls to the
 //!      shard of the VDI.
-//! Holds: every failure is a [`Failure`] with a code, a sentence, and what to do next.
+//! Holds: every failure is a `Failure` with a code, a sentence, and what to do next.
 
 mod cluster;
 mod data;

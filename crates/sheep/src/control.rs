@@ -64,6 +64,9 @@ pub(crate) struct Control {
     sender: watch::Sender<Arc<ClusterState>>,
     outcomes: BTreeMap<LogIndex, Result<Outcome, Refused>>,
     waiting: BTreeMap<LogIndex, oneshot::Sender<CommandResult>>,
+    /// Answers of the log on their way back to `run`, which may be left and entered again.
+    appended: mpsc::UnboundedSender<Appended>,
+    indexes: mpsc::UnboundedReceiver<Appended>,
 }
 
 impl Control {
@@ -72,7 +75,8 @@ impl Control {
         let state = ClusterState::default();
         let sender = watch::Sender::new(Arc::new(state.clone()));
         let (outcomes, waiting) = (BTreeMap::new(), BTreeMap::new());
-        Self { log, events, home, state, sender, outcomes, waiting }
+        let (appended, indexes) = mpsc::unbounded_channel();
+        Self { log, events, home, state, sender, outcomes, waiting, appended, indexes }
     }
 
     pub(crate) const fn state(&self) -> &ClusterState {
@@ -176,14 +180,13 @@ impl Control {
         shared: &Shared,
         proposals: &mut mpsc::UnboundedReceiver<Proposal>,
     ) -> Result<()> {
-        let (appended, mut indexes) = mpsc::unbounded_channel();
         let mut idle = tokio::time::interval(IDLE_CHECK);
         let mut unused = BTreeMap::new();
         loop {
             tokio::select! {
                 event = self.events.next() => self.follow(shared, event)?,
-                Some(proposal) = proposals.recv() => self.propose(proposal, &appended),
-                Some((result, reply)) = indexes.recv() => self.note_index(result, reply),
+                Some(proposal) = proposals.recv() => self.propose(proposal),
+                Some((result, reply)) = self.indexes.recv() => self.note_index(result, reply),
                 _ = idle.tick() => self.release_idle(shared, &mut unused),
             }
         }
@@ -230,9 +233,9 @@ impl Control {
         bail!("the cluster holds this sheep for gone; start it again")
     }
 
-    fn propose(&self, proposal: Proposal, appended: &mpsc::UnboundedSender<Appended>) {
+    fn propose(&self, proposal: Proposal) {
         let answer = self.log.append(proposal.command.encode());
-        let appended = appended.clone();
+        let appended = self.appended.clone();
         tokio::spawn(async move {
             let _ = appended.send((answer.await, proposal.reply));
         });
