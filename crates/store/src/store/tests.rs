@@ -1,4 +1,4 @@
-use sheepdog_proto::{Payload, Stamp, Vid, View, block_checksum};
+use sheepdog_proto::{BLOCK_BYTES, Oid, Payload, Stamp, Vid, View, block_checksum};
 
 use super::*;
 use crate::disk::FakeDisk;
