@@ -6,6 +6,7 @@
 //!   H1 a herd that is dropped without its end shows the tails of all logs: the test has failed.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
@@ -16,7 +17,10 @@ use tempfile::TempDir;
 use crate::port::PortRow;
 use crate::sheep::Sheep;
 use crate::tgt::Tgt;
+use crate::wait;
 
+/// Longest that a sheep may be behind the log.
+const KNOWN: Duration = Duration::from_secs(30);
 const PORTS_PER_SHEEP: u16 = 4;
 /// The first port of the row that no sheep has.
 const PORTS_FREE: u16 = 24;
@@ -145,14 +149,22 @@ impl Herd {
         self.sheep[index].admin()
     }
 
-    /// Makes a VDI of the default class.
+    /// Makes a VDI of the default class, and waits until every sheep that lives knows it.
     ///
     /// # Errors
     /// As told by the first sheep that lives.
     pub async fn create(&self, name: &str, size: u64) -> Result<Vdi> {
-        let alive = self.sheep.iter().find(|sheep| sheep.lives()).context("no sheep lives")?;
+        let alive: Vec<&Sheep> = self.sheep.iter().filter(|sheep| sheep.lives()).collect();
+        let first = alive.first().context("no sheep lives")?.admin();
         let new = NewVdi { name: name.to_owned(), size, copies: None, object_shift: None };
-        alive.admin().create(&new).await.with_context(|| format!("create {name}"))
+        let vdi = first.create(&new).await.with_context(|| format!("create {name}"))?;
+        for sheep in &alive[1..] {
+            let what = format!("sheep {} to know {name}", sheep.index);
+            let admin = sheep.admin();
+            let known = async || Ok(admin.vdi(name).await.is_ok_and(|v| v == vdi).then_some(()));
+            wait::until(&what, KNOWN, known).await?;
+        }
+        Ok(vdi)
     }
 
     /// SIGKILL of one sheep.

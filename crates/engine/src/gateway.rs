@@ -15,6 +15,7 @@
 
 mod attachment;
 mod barrier;
+mod cut;
 mod flight;
 mod lock;
 mod map;

@@ -106,3 +106,27 @@ async fn tgt_offers_a_vdi_by_iscsi() -> Result<()> {
     }
     herd.end().await
 }
+
+#[tokio::test]
+async fn libiscsi_passes_its_own_tests_on_a_vdi_behind_tgt() -> Result<()> {
+    let herd = Herd::of(3).format().await?;
+    herd.create("disk", 16 * MIB).await?;
+    let mut tgt = herd.tgt().await?;
+    let store = format!("tcp:127.0.0.1:{}:disk", herd.sheep(0).legacy_port());
+    let target = tgt.offer(&store).await?;
+    for test in [
+        "ReadCapacity16",
+        "Read10.BeyondEol",
+        "Write10.Simple",
+        "Write10.BeyondEol",
+        "Write10.Async",
+        "Read10.Async",
+    ] {
+        let name = format!("ALL.{test}");
+        let tool = Tool::new("iscsi-test-cu").args(["--dataloss", "--fail", "--test", &name]);
+        let said = tool.arg(target.uri()).succeed().await?;
+        ensure!(said.contains("passed") && !said.contains("SKIPPED"), "{test}: {said}");
+    }
+    tgt.withdraw(&target).await?;
+    herd.end().await
+}

@@ -1,9 +1,9 @@
 //! The client's own sheep dies and stays away: the others agree on what the disk holds.
 //!
 //! Way: in each round a new VDI is written by several writers, in overlapping and unaligned
-//!      pieces, until its sheep is killed; then the whole disk is read through each of the others.
-//!      The killed sheep is the same in several rounds, and each time it comes back afterwards;
-//!      the others' turn comes in a new herd.
+//!      pieces, until its sheep is killed; then the whole disk is read through each of the others,
+//!      and at last through the killed one, which comes back. It is the same sheep in several
+//!      rounds; the others' turn comes in a new herd.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +39,6 @@ async fn run(herd: &mut Herd, round: &Round, sum: &mut Sum) -> Result<()> {
     let history = SharedHistory::new(SIZE, CELL_BYTES, round.number as u32);
     let mut random = Random(round.number);
     let disk = Arc::new(Disk::open(herd.sheep(round.victim), round.face, &name).await?);
-    // Even after all of its history, a disk must be found again; so some begin with one.
     let mix = Mix { writers: 6, zeros: 10, bytes_max: 96 << 10, seed: round.number };
     let mut traffic = Traffic::start(&disk, &history, mix);
     traffic.more(20 + random.below(100) as u64, STALL).await?;
@@ -48,7 +47,10 @@ async fn run(herd: &mut Herd, round: &Round, sum: &mut Sum) -> Result<()> {
     drop(disk);
     let mut images = Vec::new();
     let survivors = (0..herd.count()).filter(|index| *index != round.victim);
-    for index in survivors {
+    for index in survivors.chain([round.victim]) {
+        if index == round.victim {
+            herd.start(index).await?;
+        }
         let sheep = herd.sheep(index);
         let disk = Disk::open(sheep, Face::Nbd, &name).await?;
         let checked = history.check(&disk).await;
@@ -60,7 +62,7 @@ async fn run(herd: &mut Herd, round: &Round, sum: &mut Sum) -> Result<()> {
     }
     let same = images.windows(2).all(|pair| pair[0] == pair[1]);
     ensure!(same, "{name}: two sheep tell different things");
-    herd.start(round.victim).await
+    Ok(())
 }
 
 async fn rounds(face: Face) -> Result<()> {

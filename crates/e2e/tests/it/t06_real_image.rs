@@ -7,6 +7,8 @@ use sheepdog_e2e::setting;
 use sheepdog_e2e::{image, tool::Tool};
 
 const SIZE: u64 = 96 << 20;
+/// Bytes of one write by iSCSI.
+const CHUNK_BYTES: usize = 128 << 10;
 
 async fn copy(tool: Tool, source: &str, target: &str) -> Result<()> {
     let words = ["convert", "-n", "-f", "raw", "-O", "raw", source, target];
@@ -62,4 +64,37 @@ async fn up_by_nbd_and_down_by_the_old_driver() -> Result<()> {
 #[tokio::test]
 async fn up_by_the_old_driver_and_down_by_nbd() -> Result<()> {
     round_trip(true).await
+}
+
+#[tokio::test]
+async fn up_by_iscsi_through_tgt_and_down_by_the_old_driver() -> Result<()> {
+    let mut herd = Herd::of(3).format().await?;
+    herd.create("disk", SIZE).await?;
+    let source = herd.place().join("source.img");
+    let back = herd.place().join("back.img");
+    image::make(&source, SIZE).await?;
+    std::fs::File::create(&back)?.set_len(SIZE)?;
+    let mut tgt = herd.tgt().await?;
+    let store = format!("tcp:127.0.0.1:{}:disk", herd.sheep(0).legacy_port());
+    let target = tgt.offer(&store).await?;
+    let disk = target.log_in().await?;
+    let content = std::fs::read(&source)?;
+    let chunks = content.chunks(CHUNK_BYTES).enumerate();
+    let full: Vec<_> = chunks.filter(|(_, c)| c.iter().any(|byte| *byte != 0)).collect();
+    for (number, (chunk, bytes)) in full.iter().enumerate() {
+        if number == full.len() / 2 {
+            herd.kill(2)?;
+        }
+        disk.write((chunk * CHUNK_BYTES) as u64, bytes).await.context("upload")?;
+    }
+    disk.flush().await?;
+    drop(disk);
+    tgt.withdraw(&target).await?;
+    let old = Tool::new(setting::qemu52("qemu-img")?);
+    let uri = herd.sheep(1).sheepdog_uri("disk");
+    copy(old, &uri, &back.display().to_string()).await.context("download")?;
+    let same = image::checksum(&source).await? == image::checksum(&back).await?;
+    ensure!(same, "the image came back changed");
+    image::check(&back).await?;
+    herd.end().await
 }

@@ -104,3 +104,70 @@ async fn the_whole_cluster_stops_when_told_and_starts_with_all_data() -> Result<
     ensure!(clean, "an orderly stop cost copies: {:?}", cluster.classes);
     herd.end().await
 }
+
+#[tokio::test]
+async fn a_client_waits_through_a_power_cut_of_all_and_goes_on_without_an_error() -> Result<()> {
+    let mut herd = Herd::of(3).format().await?;
+    herd.create("disk", SIZE as u64).await?;
+    let history = SharedHistory::new(SIZE, 512, 5);
+    let disk = Arc::new(Disk::open(herd.sheep(1), Face::Legacy, "disk").await?);
+    let mut traffic = Traffic::start(&disk, &history, Mix { zeros: 0, ..MIX });
+    // One after the other: while the first is alone, the client must wait.
+    for order in [[1, 0, 2], [0, 2, 1], [2, 1, 0]] {
+        traffic.more(60, STALL).await?;
+        herd.cut_power()?;
+        for index in order {
+            herd.start(index).await?;
+        }
+        traffic.more(60, STALL).await.with_context(|| format!("started in order {order:?}"))?;
+    }
+    traffic.stop().await?;
+    history.check(&disk).await?;
+    match Arc::into_inner(disk) {
+        Some(disk) => disk.close().await?,
+        None => anyhow::bail!("somebody still has the disk"),
+    }
+    check_all(&herd, &history, &[2, 0, 1]).await?;
+    herd.end().await
+}
+
+#[tokio::test]
+async fn the_clients_of_a_sheep_told_to_stop_go_elsewhere_at_once() -> Result<()> {
+    let mut herd = Herd::of(3).format().await?;
+    herd.create("disk", SIZE as u64).await?;
+    let history = SharedHistory::new(SIZE, 512, 6);
+    let disk = Arc::new(Disk::open(herd.sheep(1), Face::Nbd, "disk").await?);
+    let mut traffic = Traffic::start(&disk, &history, MIX);
+    traffic.more(50, STALL).await?;
+    let status = herd.sheep_mut(1).terminate().await?;
+    ensure!(status.success(), "{status}");
+    traffic.abandon().await;
+    drop(disk);
+    check_all(&herd, &history, &[0, 2]).await?;
+    herd.end().await
+}
+
+#[tokio::test]
+async fn whichever_sheep_serves_the_log_may_die() -> Result<()> {
+    let mut herd = Herd::of(3).format().await?;
+    let mut seen = Vec::new();
+    for round in 0..6 {
+        // The newest of the lines by which sheep say that they serve the log.
+        let line = |index: usize| {
+            let log = herd.sheep(index).log();
+            let lines = log.lines().filter(|line| line.contains("serving the coordination log"));
+            lines.next_back().map(str::to_owned)
+        };
+        let server = (0..3).max_by_key(|index| line(*index)).unwrap_or(0);
+        herd.kill(server)?;
+        seen.push(server);
+        herd.create(&format!("disk{round}"), 1 << 20).await?;
+        herd.start(server).await?;
+    }
+    seen.sort_unstable();
+    seen.dedup();
+    ensure!(seen.len() > 1, "sheep {seen:?} served the log all the time");
+    let vdis = herd.admin(0).vdis().await?;
+    ensure!(vdis.len() == 6, "{} of 6 VDIs", vdis.len());
+    herd.end().await
+}

@@ -12,7 +12,7 @@ const LIMIT: Duration = Duration::from_secs(240);
 async fn the_playground_checks_itself_and_finds_sabotage() -> Result<()> {
     let dog = || -> Result<Tool> { Ok(Tool::new(setting::program("dog")?).limit(LIMIT)) };
     let table = dog()?.args(["playground", "--check"]).succeed().await?;
-    for face in ["legacy", "nbd", "admin"] {
+    for face in ["sheepdog", "nbd unix", "nbd tcp", "admin"] {
         ensure!(table.to_lowercase().contains(face), "{face} is missing:\n{table}");
     }
     let spoiled = dog()?.args(["playground", "--check", "--sabotage"]).run().await?;

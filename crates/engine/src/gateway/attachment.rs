@@ -51,6 +51,8 @@ pub(super) struct Attachment {
     closing: bool,
     pub(super) sequencer: Sequencer,
     pub(super) peers: BTreeMap<Place, Peer>,
+    /// Places of living members that have not listed what they hold.
+    pub(super) unlisted: usize,
     /// What members listed before the barrier was over.
     pub(super) listed: Vec<(Place, Vec<Unstable>)>,
     pub(super) ready: Ready,
@@ -58,6 +60,8 @@ pub(super) struct Attachment {
     pub(super) map: VdiMap,
     pub(super) requests: BTreeMap<u64, Pending>,
     pub(super) pieces: BTreeMap<u64, Piece>,
+    /// Pieces that wait for the watermark (W1).
+    pub(super) delayed: VecDeque<u64>,
     /// Pieces whose turn has come.
     pub(super) runnable: VecDeque<u64>,
     pub(super) flights: BTreeMap<u64, Flight>,
@@ -80,12 +84,14 @@ impl Attachment {
             closing: false,
             sequencer: Sequencer::new(owner.generation),
             peers: BTreeMap::new(),
+            unlisted: 0,
             listed: Vec::new(),
             ready: Ready::default(),
             locks: RangeLocks::default(),
             map: VdiMap::new(vid),
             requests: BTreeMap::new(),
             pieces: BTreeMap::new(),
+            delayed: VecDeque::new(),
             runnable: VecDeque::new(),
             flights: BTreeMap::new(),
             reads: BTreeMap::new(),
@@ -212,6 +218,7 @@ impl Attachment {
         }
         if self.phase == (Phase::LoadMap { reads: 0 }) {
             self.phase = Phase::Live;
+            self.reconcile.stir();
             context.actions.push(Action::Live(self.vid));
             for (token, operation) in std::mem::take(&mut self.backlog) {
                 self.start(context, operation, token);
@@ -222,7 +229,7 @@ impl Attachment {
     fn finish_barrier(&mut self, context: &mut Context) {
         let state = context.state.clone();
         let Some(vdi) = state.catalogue.get(self.vid) else { return };
-        if state.index < self.index || !self.all_listed(context) {
+        if state.index < self.index || !self.all_listed() {
             return; // A1
         }
         self.phase = Phase::Reconcile;
@@ -282,6 +289,14 @@ impl Attachment {
         self.phase = Phase::Drained;
         self.tell_watermark(context);
         context.actions.push(Action::Drained(self.vid, self.generation));
+    }
+
+    /// A mutation and what belongs to it is durable everywhere.
+    pub(super) fn complete(&mut self, stamp: Stamp) {
+        self.sequencer.complete(stamp);
+        if !self.delayed.is_empty() && !self.sequencer.is_full() {
+            self.runnable.append(&mut self.delayed); // W1
+        }
     }
 
     /// Tells every place that was sent operations how far they are settled.

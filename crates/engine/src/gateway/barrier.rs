@@ -48,6 +48,7 @@ impl Attachment {
             if let Progress::Asked(id) = progress {
                 context.outstanding.remove(&id); // B1
             }
+            self.unlisted -= usize::from(progress != Progress::Listed);
             self.forget_told(place);
         }
         for member in state.members.up() {
@@ -56,6 +57,7 @@ impl Attachment {
                 if !self.peers.contains_key(&place) {
                     let progress = Progress::Asked(self.ask(context, place));
                     self.peers.insert(place, Peer { life: member.incarnation, progress });
+                    self.unlisted += 1;
                 }
             }
         }
@@ -105,6 +107,7 @@ impl Attachment {
         match reply.result {
             Ok(ReplyBody::Unstable(list)) => {
                 peer.progress = Progress::Listed;
+                self.unlisted -= 1;
                 self.note_unstable(context, place, list);
             }
             // Any other answer is a mistake of the peer or of its state: waiting is safe.
@@ -118,9 +121,7 @@ impl Attachment {
     }
 
     /// Every shard of every living member has listed what it holds.
-    pub(super) fn all_listed(&self, context: &Context) -> bool {
-        context.state.members.up().all(|member| {
-            (0..member.shards).all(|shard| self.is_listed(Place { node: member.node, shard }))
-        })
+    pub(super) const fn all_listed(&self) -> bool {
+        self.unlisted == 0
     }
 }

@@ -165,13 +165,13 @@ impl Attachment {
         match flight.then {
             Then::Piece(piece) => self.handle_landed(context, piece),
             Then::MapPage(page) => {
-                self.sequencer.complete(flight.stamp);
+                self.complete(flight.stamp);
                 for piece in self.map.finish_write(page) {
                     self.handle_map_durable(context, piece);
                 }
             }
             Then::Reconcile(oid) => {
-                self.sequencer.complete(flight.stamp);
+                self.complete(flight.stamp);
                 self.handle_repaired(oid);
             }
         }

@@ -13,16 +13,14 @@ use sheepdog_proto::{BLOCK_BYTES, Buffer, Oid, Payload, Stamp};
 
 use super::Context;
 use super::attachment::Attachment;
+use super::cut::{BLOCK, Cut, PIECE_BLOCKS, cut, split_edges};
 use super::flight::{Mutation, Then};
 use super::lock::Claim;
 use super::read::ReadThen;
 use crate::volume::{Answer, Extent, Operation, Refusal};
 
-/// Most blocks moved by one piece: 1 MiB.
-const PIECE_BLOCKS: u32 = 256;
 /// Most bytes of one read.
 const READ_BYTES_MAX: u32 = 64 << 20;
-const BLOCK: u64 = BLOCK_BYTES as u64;
 
 /// An operation not yet answered.
 #[derive(Debug)]
@@ -64,27 +62,6 @@ pub(super) struct Piece {
     /// Things that must become durable before the piece is complete.
     waits: u8,
     stamp: Option<Stamp>,
-}
-
-/// A range inside one object: `bytes` of the object, `at` bytes into the operation.
-struct Cut {
-    index: u32,
-    bytes: Range<u64>,
-    at: usize,
-}
-
-impl Cut {
-    const fn blocks(&self) -> Range<u32> {
-        (self.bytes.start / BLOCK) as u32..self.bytes.end.div_ceil(BLOCK) as u32
-    }
-
-    const fn skip(&self) -> usize {
-        (self.bytes.start % BLOCK) as usize
-    }
-
-    const fn len(&self) -> usize {
-        (self.bytes.end - self.bytes.start) as usize
-    }
 }
 
 impl Attachment {
@@ -181,6 +158,11 @@ impl Attachment {
             return;
         }
         let Some(piece) = self.pieces.get(&id) else { return };
+        let mutates = writes || exists && !matches!(piece.work, Work::Read { .. });
+        if mutates && self.sequencer.is_full() {
+            self.delayed.push_back(id); // W1
+            return;
+        }
         let count = blocks.end - blocks.start;
         match &piece.work {
             Work::Write { skip, data } => {
@@ -299,7 +281,7 @@ impl Attachment {
     fn finish_piece(&mut self, context: &mut Context, id: u64) {
         let Some(piece) = self.pieces.remove(&id) else { return };
         if let Some(stamp) = piece.stamp {
-            self.sequencer.complete(stamp);
+            self.complete(stamp);
         }
         self.runnable.extend(self.locks.release(piece.index, id));
         let Some(pending) = self.requests.get_mut(&piece.token) else { return };
@@ -441,43 +423,7 @@ fn check_map(offset: u32, len: usize) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Cuts a range at object borders and at multiples of `blocks_max` blocks.
-fn cut(offset: u64, len: u64, object_bytes: u64, blocks_max: u64) -> Vec<Cut> {
-    let end = offset + len;
-    let mut cuts = Vec::new();
-    let mut start = offset;
-    while start < end {
-        let object_end = (start / object_bytes + 1) * object_bytes;
-        let step = blocks_max.saturating_mul(BLOCK);
-        let step_end = (start / step).saturating_add(1).saturating_mul(step);
-        let stop = end.min(object_end).min(step_end);
-        let inside = start % object_bytes;
-        cuts.push(Cut {
-            index: (start / object_bytes) as u32,
-            bytes: inside..inside + (stop - start),
-            at: (start - offset) as usize,
-        });
-        start = stop;
-    }
-    cuts
-}
-
-/// Splits off a partial first and last block; the flag says "whole blocks".
-fn split_edges(offset: u64, len: u64) -> Vec<(Range<u64>, bool)> {
-    let end = offset + len;
-    let (first, last) = (offset.next_multiple_of(BLOCK), end - end % BLOCK);
-    if first > last {
-        return vec![(offset..end, false)]; // inside one block
-    }
-    let parts = [(offset..first, false), (first..last, true), (last..end, false)];
-    parts.into_iter().filter(|(part, _)| !part.is_empty()).collect()
-}
-
 fn merge(mut blocks: Buffer, skip: usize, data: &[u8]) -> Payload {
     blocks[skip..skip + data.len()].copy_from_slice(data);
     blocks.share()
 }
-
-#[cfg(test)]
-#[path = "piece/tests.rs"]
-mod tests;

@@ -10,7 +10,7 @@
 //!                    and returns without an `Act` was there when the group became ready, so what
 //!                    it lists of older generations is settled already.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sheepdog_proto::{Oid, Partition, PgId};
 
@@ -71,7 +71,7 @@ impl Attachment {
         }
         let state = context.state.clone();
         let Some(vdi) = state.catalogue.get(self.vid) else { return };
-        let unsettled = self.reconcile.unsettled(&state);
+        let unsettled: BTreeSet<PgId> = self.reconcile.unsettled(&state).collect();
         for partition in 0..self.ready.ready.len() {
             let pg = PgId { policy: vdi.policy, partition: Partition(partition as u16) };
             let Some(group) = state.group(pg) else { continue };
@@ -95,7 +95,7 @@ impl Attachment {
         let state = context.state.clone();
         let Some((pg, group)) = state.group_of(oid) else { return };
         if !self.ready.has(pg)
-            && !self.reconcile.unsettled(&state).contains(&pg)
+            && !self.reconcile.unsettled(&state).any(|unsettled| unsettled == pg)
             && self.is_complete(context, pg, group)
         {
             self.make_ready(pg);

@@ -74,15 +74,25 @@ pub(super) struct Reconcile {
     /// Objects whose lists can be cleared, and how often that set has grown.
     settled: BTreeSet<Oid>,
     version: u64,
+    /// Something has changed that may let an object go on.
+    stirred: bool,
     /// Which version each place was told.
     told: BTreeMap<Place, u64>,
 }
 
 impl Reconcile {
-    /// Groups that have an object to be settled.
-    pub(super) fn unsettled(&self, state: &ClusterState) -> BTreeSet<PgId> {
+    /// Groups of objects to be settled, some perhaps twice.
+    pub(super) fn unsettled<'a>(
+        &'a self,
+        state: &'a ClusterState,
+    ) -> impl Iterator<Item = PgId> + 'a {
         let oids = self.found.keys().chain(self.jobs.keys());
-        oids.filter_map(|oid| state.group_of(*oid)).map(|(pg, _)| pg).collect()
+        oids.filter_map(|oid| state.group_of(*oid)).map(|(pg, _)| pg)
+    }
+
+    /// Looks at every object again.
+    pub(super) const fn stir(&mut self) {
+        self.stirred = true;
     }
 
     pub(super) fn is_settled(&self, oid: Oid) -> bool {
@@ -120,6 +130,7 @@ impl Attachment {
 
     /// Sorts out what must be settled (N1).
     pub(super) fn take_over(&mut self, context: &Context, place: Place, list: Vec<Unstable>) {
+        self.reconcile.stir();
         let old = |entry: &Unstable| entry.stamp.generation() < self.generation;
         for entry in list.into_iter().filter(|e| old(e) && e.oid.vid() == self.vid) {
             let Some((pg, group)) = context.state.group_of(entry.oid) else { continue };
@@ -144,20 +155,20 @@ impl Attachment {
 
     /// Goes on with every object that can go on.
     pub(super) fn pump_reconcile(&mut self, context: &mut Context) {
-        self.open_jobs(context);
-        let waits = |job: &Job| matches!(job.step, Step::Wait | Step::Flying { left: 0 });
-        let waiting: Vec<Oid> =
-            self.reconcile.jobs.iter().filter(|(_, job)| waits(job)).map(|(oid, _)| *oid).collect();
-        for oid in waiting {
-            self.advance_job(context, oid);
+        while std::mem::take(&mut self.reconcile.stirred) {
+            self.open_jobs(context);
+            let waits = |job: &Job| matches!(job.step, Step::Wait | Step::Flying { left: 0 });
+            let jobs = self.reconcile.jobs.iter();
+            let waiting: Vec<Oid> =
+                jobs.filter(|(_, job)| waits(job)).map(|(oid, _)| *oid).collect();
+            for oid in waiting {
+                self.advance_job(context, oid);
+            }
         }
     }
 
     /// Begins with objects whose group is fit, so that none keeps the place of another.
     fn open_jobs(&mut self, context: &mut Context) {
-        if self.reconcile.found.is_empty() {
-            return;
-        }
         let with_data = self.phase == Phase::Live;
         let found: Vec<Oid> = self.reconcile.found.keys().copied().collect();
         for oid in found {
@@ -260,6 +271,7 @@ impl Attachment {
                 job.runs.pop();
                 job.runs.extend((first..first + count).map(|block| (block, 1)));
                 job.compare_again(context);
+                self.reconcile.stir();
                 return;
             }
             _ => None,
@@ -281,6 +293,7 @@ impl Attachment {
         if got.len() > 1 && got.iter().all(Option::is_none) && job.failures < FAILURES_MAX {
             // Nothing to choose from; what one of them could read later would be a surprise.
             job.failures += 1;
+            self.reconcile.stir();
             return;
         }
         job.failures = 0;
@@ -288,6 +301,7 @@ impl Attachment {
         let repairs: Vec<Mutation> =
             (0..count).filter_map(|position| repair(oid, first, position as usize, &got)).collect();
         job.step = Step::Flying { left: repairs.len() };
+        self.reconcile.stir();
         for mutation in repairs {
             self.start_flight(context, oid, mutation, Then::Reconcile(oid)); // N2
         }
@@ -297,12 +311,16 @@ impl Attachment {
     pub(super) fn handle_repaired(&mut self, oid: Oid) {
         if let Some(Job { step: Step::Flying { left }, .. }) = self.reconcile.jobs.get_mut(&oid) {
             *left = left.saturating_sub(1);
+            if *left == 0 {
+                self.reconcile.stir();
+            }
         }
     }
 
     fn close_job(&mut self, context: &Context, oid: Oid) {
         self.reconcile.jobs.remove(&oid);
         self.reconcile.settle(oid);
+        self.reconcile.stir();
         self.refresh_group(context, oid);
     }
 
@@ -313,26 +331,31 @@ impl Attachment {
             return;
         }
         let told = |place: &Place| self.reconcile.told.get(place) == Some(&version);
-        let behind: Vec<Place> = self.peers.keys().filter(|p| !told(p)).copied().collect();
-        for place in behind {
-            let holds = |oid: &&Oid| {
-                let group = context.state.group_of(**oid);
-                group.is_some_and(|(pg, group)| context.write_set(pg, group).contains(&place))
-            };
-            let oids: Vec<Oid> = self.reconcile.settled.iter().filter(holds).copied().collect();
-            if !oids.is_empty() {
-                let body = RequestBody::Settle { oids };
-                let stable = self.sequencer.stable();
-                let message = request(self.vid, self.generation, View(0), stable, body);
-                context.send_and_forget(place, message);
-            }
-            self.reconcile.told.insert(place, version);
+        let behind: BTreeSet<Place> = self.peers.keys().filter(|p| !told(p)).copied().collect();
+        if behind.is_empty() {
+            return;
         }
+        let mut lists: BTreeMap<Place, Vec<Oid>> = BTreeMap::new();
+        for oid in &self.reconcile.settled {
+            let Some((pg, group)) = context.state.group_of(*oid) else { continue };
+            for place in context.write_set(pg, group) {
+                if behind.contains(&place) {
+                    lists.entry(place).or_default().push(*oid);
+                }
+            }
+        }
+        for (place, oids) in lists {
+            let (body, stable) = (RequestBody::Settle { oids }, self.sequencer.stable());
+            let message = request(self.vid, self.generation, View(0), stable, body);
+            context.send_and_forget(place, message);
+        }
+        self.reconcile.told.extend(behind.into_iter().map(|place| (place, version)));
     }
 
     /// After a state change: a comparison under a view that has passed begins again.
     pub(super) fn refresh_reconcile(&mut self, context: &mut Context) {
         let state = context.state.clone();
+        self.reconcile.stir();
         for (oid, job) in &mut self.reconcile.jobs {
             let now = state.group_of(*oid).map(|(_, group)| group.view);
             if matches!(&job.step, Step::Comparing { view, .. } if Some(*view) != now) {
@@ -342,6 +365,7 @@ impl Attachment {
     }
 
     pub(super) fn resend_compare(&mut self, context: &mut Context, place: Place) {
+        self.reconcile.stir();
         for job in self.reconcile.jobs.values_mut() {
             if matches!(&job.step, Step::Comparing { asked, .. } if asked.contains_key(&place)) {
                 job.compare_again(context);

@@ -2,6 +2,8 @@
 //!
 //! Holds:
 //!   Q1 stamps of an attachment are unique and rise;
+//!   W1 no more than [`WINDOW`] stamps are given beyond the watermark to clients' operations: what
+//!      replicas must remember stays bounded while one operation waits for a lost member;
 //!   Q2 every mutation with a stamp up to `stable()` is complete: acknowledged by its whole write
 //!      set, and so is the map entry it needs.
 
@@ -9,8 +11,12 @@ use std::collections::BTreeSet;
 
 use sheepdog_proto::{Generation, Stamp};
 
+/// Most mutations beyond the watermark; a replica remembers each of them.
+const WINDOW: u64 = 1 << 16;
+
 #[derive(Debug)]
 pub(super) struct Sequencer {
+    pub(super) window: u64,
     generation: Generation,
     last: u64,
     incomplete: BTreeSet<u64>,
@@ -18,7 +24,7 @@ pub(super) struct Sequencer {
 
 impl Sequencer {
     pub(super) const fn new(generation: Generation) -> Self {
-        Self { generation, last: 0, incomplete: BTreeSet::new() }
+        Self { window: WINDOW, generation, last: 0, incomplete: BTreeSet::new() }
     }
 
     /// The next stamp, incomplete from now on.
@@ -26,6 +32,11 @@ impl Sequencer {
         self.last += 1;
         self.incomplete.insert(self.last);
         Stamp::new(self.generation, self.last) // Q1
+    }
+
+    /// Clients' operations must wait for older ones (W1).
+    pub(super) fn is_full(&self) -> bool {
+        self.incomplete.first().is_some_and(|first| self.last - first >= self.window)
     }
 
     /// Stamps of older generations (resets rolled forward) are not ours to count.

@@ -9,6 +9,7 @@ mod link;
 mod memory;
 mod random;
 mod settle;
+mod show;
 mod speed;
 mod stage;
 mod vm;

@@ -1,9 +1,10 @@
 //! One run of a whole herd from one seed: faults and load at random, then calm, then a last look.
 
-use sheepdog_proto::NodeId;
 use sheepdog_proto::command::{Command, Copies};
+use sheepdog_proto::{NodeId, ObjectKind};
 
 use super::herd::{Herd, Weakness};
+use super::stage::changes;
 use super::vm::Vm;
 
 /// How a run goes; everything per thousand steps.
@@ -84,6 +85,7 @@ impl Run {
             let objects = 1 + random.below(3) as u64;
             let mut vm = Vm::new(herd.create(name, objects), objects);
             vm.hot = *random.pick(&[1, 2, 5]);
+            vm.window = *random.pick(&[1, 3, 64]);
             vm.discards = random.chance(400);
             vm.history.has_refusals = herd.weakness.unreadable > 0;
             vms.push(vm);
@@ -189,8 +191,13 @@ impl Run {
             let at = self.herd.random.below(self.herd.links.all.len());
             self.herd.links.all[at].is_stalled = true;
             self.herd.say(|| format!("link {at} stands still"));
+        } else if chance(stall / 4) {
+            let kind = *self.herd.random.pick(&[ObjectKind::Map, ObjectKind::Data]);
+            self.herd.say(|| format!("no room for {kind:?}"));
+            self.herd.refused = Some(Box::new(move |_, request| changes(request, kind)));
         } else if chance(20) {
             self.herd.links.all.iter_mut().for_each(|link| link.is_stalled = false);
+            self.herd.refused = None;
         } else if chance(cut) && !self.herd.links.all.is_empty() {
             let at = self.herd.random.below(self.herd.links.all.len());
             if self.herd.links.all[at].is_up {
@@ -217,6 +224,7 @@ impl Run {
     fn calm(&mut self) -> Result<(), String> {
         self.herd.say(|| "calm".to_owned());
         self.herd.weakness = Weakness::default();
+        self.herd.refused = None;
         self.herd.links.all.iter_mut().for_each(|link| link.is_stalled = false);
         for round in 0..20 {
             if round > 1 && self.vms.iter().all(Vm::is_quiet) {

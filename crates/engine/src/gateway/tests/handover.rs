@@ -138,14 +138,13 @@ fn the_first_read_after_a_hand_over_sees_what_the_second_sees() {
 fn what_is_not_in_the_map_is_gone_before_the_object_is_written_again() {
     for reaches_all in [false, true] {
         let mut stage = Stage::attached();
-        stage.stop(move |node, request| {
-            changes_map(request) || node == C && changes_data(request) && !reaches_all
-        });
+        stage.stop(move |node, request| node == C && changes_data(request) && !reaches_all);
+        stage.herd.refused = Some(Box::new(|_, request| changes_map(request)));
         stage.write(A, 0, 1);
         stage.rest();
         assert!(stage.listed(B) > 0, "Q2: without its map entry the write is not complete");
         stage.herd.kill(A);
-        stage.herd.stopped = None;
+        (stage.herd.stopped, stage.herd.refused) = (None, None);
         stage.restart(A);
         stage.attach(B);
         assert_eq!(stage.see(B, 0), Some(0)); // N3
@@ -228,6 +227,25 @@ fn a_discard_that_reached_one_member_is_rolled_forward() {
     for node in [A, B, C] {
         assert_eq!(stage.kept(node, 0), None);
     }
+}
+
+#[test]
+fn a_discard_that_is_listed_again_leaves_what_was_written_after_it() {
+    let mut stage = Stage::written();
+    let discard = stage.discard(A, 0);
+    let after = stage.write(A, 1, 2);
+    stage.rest();
+    assert!(stage.is_done(discard) && stage.is_done(after));
+    stage.herd.weakness.forgets = 1000;
+    for node in [A, B, C] {
+        stage.herd.kill(node);
+        stage.herd.start(node);
+    }
+    stage.settle();
+    assert!(stage.listed(B) > 0);
+    stage.attach(B);
+    assert_eq!((stage.see(B, 0), stage.see(B, 1)), (Some(0), Some(2))); // N2
+    stage.check_rest();
 }
 
 #[test]

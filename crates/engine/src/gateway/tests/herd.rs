@@ -16,6 +16,7 @@ use super::super::{Action, Gateway, Me, Place};
 use super::link::Links;
 use super::memory::Memory;
 use super::random::Random;
+use super::show::{describe, name, show, show_answer, show_reply};
 use crate::replica::{Admission, admit};
 use crate::state::{ClusterState, Outcome};
 use crate::volume::{Answer, Operation, Refusal};
@@ -78,6 +79,8 @@ pub(super) struct Herd {
     pub(super) weakness: Weakness,
     /// Requests that do not arrive for now.
     pub(super) stopped: Option<Filter>,
+    /// Changes for which no store has room for now.
+    pub(super) refused: Option<Filter>,
     /// Sheep whose replies do not arrive for now.
     pub(super) mute: BTreeSet<NodeId>,
     /// Nothing is appended for now.
@@ -101,6 +104,7 @@ impl Herd {
             events: VecDeque::new(),
             weakness: Weakness::default(),
             stopped: None,
+            refused: None,
             mute: BTreeSet::new(),
             log_stops: false,
             is_loud: false,
@@ -415,7 +419,8 @@ impl Herd {
     ) -> Result<ReplyBody, PeerError> {
         let Weakness { unreadable, full, .. } = self.weakness;
         let mutates = matches!(request.body, RequestBody::Write { .. } | RequestBody::Hole { .. });
-        if mutates && self.random.chance(full) {
+        let refused = self.refused.as_ref().is_some_and(|refused| refused(place, request));
+        if refused || mutates && self.random.chance(full) {
             return Err(PeerError::Full);
         }
         let Request { vid, generation, stable, body, .. } = request;
@@ -442,52 +447,5 @@ impl Herd {
         let (pg, _) = state.group_of(oid).expect("the VDI exists");
         let shard = state.members.get(node).expect("joined").shard_of(pg);
         &mut self.sheep[usize::from(node.0)].stores[usize::from(shard)]
-    }
-}
-
-pub(super) fn name(place: Place) -> String {
-    format!("{}.{}", place.node, place.shard)
-}
-
-pub(super) fn show(request: &Request) -> String {
-    let Request { id, vid, generation, view, stable, body } = request;
-    let what = match body {
-        RequestBody::Write { oid, first_block, stamp, checksums, .. } => {
-            format!("write {oid:?} {first_block}+{} {stamp}", checksums.len())
-        }
-        RequestBody::Hole { oid, first_block, count, stamp, .. } => {
-            format!("hole {oid:?} {first_block}+{count} {stamp}")
-        }
-        RequestBody::Reset { oid, stamp } => format!("reset {oid:?} {stamp}"),
-        RequestBody::Read { oid, first_block, count } => {
-            format!("read {oid:?} {first_block}+{count}")
-        }
-        other => format!("{other:?}"),
-    };
-    format!("#{id} {vid} g{generation} v{view} s{stable} {what}")
-}
-
-fn show_reply(reply: &Reply) -> String {
-    let what = match &reply.result {
-        Ok(ReplyBody::Blocks { blocks, .. }) => {
-            let block = |b: &sheepdog_proto::peer::BlockMeta| format!("{:?}@{}", b.state, b.stamp);
-            blocks.iter().map(block).collect::<Vec<_>>().join(" ")
-        }
-        other => format!("{other:?}"),
-    };
-    format!("#{} {what}", reply.id)
-}
-
-fn show_answer(result: &Result<Answer, Refusal>) -> String {
-    match result {
-        Ok(Answer::Data(data)) => format!("{} bytes", data.len()),
-        other => format!("{other:?}"),
-    }
-}
-
-fn describe(operation: &Operation) -> String {
-    match operation {
-        Operation::Write { offset, data } => format!("write {offset}+{}", data.len()),
-        other => format!("{other:?}"),
     }
 }

@@ -6,7 +6,8 @@ use sheepdog_proto::peer::Unstable;
 use sheepdog_proto::{NodeId, Oid, Payload, Stamp, Vid};
 
 use super::super::Place;
-use super::herd::{Herd, name};
+use super::herd::Herd;
+use super::show::name;
 
 /// Content of one block on one member.
 type Kept = (Stamp, Option<Payload>);
@@ -131,6 +132,8 @@ impl Herd {
             }
             for (vid, a) in &gateway.attachments {
                 let idle = a.pieces.is_empty()
+                    && a.delayed.is_empty()
+                    && a.runnable.is_empty()
                     && a.flights.is_empty()
                     && a.reads.is_empty()
                     && a.requests.is_empty()

@@ -220,7 +220,8 @@ pub(super) fn changes_map(request: &Request) -> bool {
     changes(request, ObjectKind::Map)
 }
 
-fn changes(request: &Request, kind: ObjectKind) -> bool {
+/// A change of an object of this kind.
+pub(super) fn changes(request: &Request, kind: ObjectKind) -> bool {
     let is_change = !matches!(request.body, RequestBody::Read { .. });
     is_change && request.body.oid().is_some_and(|oid| oid.kind() == kind)
 }

@@ -45,6 +45,8 @@ pub(super) struct Vm {
     pub(super) hot: usize,
     /// Many whole objects are discarded.
     pub(super) discards: bool,
+    /// Mutations beyond the watermark.
+    pub(super) window: u64,
     pub(super) sessions: Vec<Session>,
     pub(super) history: History,
 }
@@ -56,6 +58,7 @@ impl Vm {
             objects,
             hot: HOT.len(),
             discards: false,
+            window: 64,
             sessions: Vec::new(),
             history: History::default(),
         }
@@ -199,6 +202,10 @@ impl Vm {
                 let (place, generation) = (*place, *generation);
                 self.end(|s| s.place == place); // taken from it and given back, unseen
                 let open = BTreeMap::new();
+                let unit = herd.unit(place).map(|unit| &mut unit.gateway.attachments);
+                if let Some(attachment) = unit.and_then(|all| all.get_mut(vid)) {
+                    attachment.sequencer.window = self.window;
+                }
                 self.sessions.push(Session { place, generation, draining: false, open });
             }
             Event::Lost(place, vid) if *vid == self.vid => self.end(|s| s.place == *place),

@@ -1,7 +1,7 @@
 //! Scenarios of one attachment: writes, discards and reads while members come and go.
 
 use sheepdog_proto::peer::RequestBody;
-use sheepdog_proto::{Payload, Stamp};
+use sheepdog_proto::{Oid, Payload, Stamp};
 
 use super::stage::{A, B, C, Stage, changes_data, changes_map, stamp};
 use crate::volume::{Answer, Operation};
@@ -218,5 +218,40 @@ fn a_full_disk_makes_writes_wait_until_there_is_room() {
     stage.rest();
     assert!(stage.is_done(write));
     assert_eq!(stage.kept(C, 0), Some((Stamp::new(sheepdog_proto::Generation(1), 1), 1)));
+    stage.check_rest();
+}
+
+#[test]
+fn writes_wait_when_too_many_were_done_beyond_one_that_waits() {
+    // The two groups have different members, one of them too few.
+    let mut stage = Stage::new(5, 3);
+    let state = stage.herd.newest().clone();
+    let members = |object| state.group_of(Oid::data(stage.vid, object)).unwrap().1.in_sync.clone();
+    let map = state.group_of(Oid::map(stage.vid, 0)).unwrap().1.in_sync.clone();
+    let waiting = (0..16)
+        .find(|object| members(*object).iter().filter(|node| !map.contains(node)).count() == 2);
+    let waiting = waiting.expect("a group that shares one member with the map's");
+    let lost = members(waiting).into_iter().filter(|node| !map.contains(node)).collect::<Vec<_>>();
+    let free = (0..16)
+        .find(|object| members(*object).iter().filter(|node| lost.contains(node)).count() < 2);
+    let free = u64::from(free.expect("a group that keeps two members")) * 256;
+    let owner = map[0];
+    stage.attach(owner);
+    stage.write(owner, free, 1);
+    stage.rest();
+    lost.iter().for_each(|node| stage.lose(*node));
+    let (place, vid) = (stage.place(owner), stage.vid);
+    let gateway = &mut stage.herd.unit(place).unwrap().gateway;
+    gateway.attachments.get_mut(&vid).unwrap().sequencer.window = 8;
+    let stuck = stage.write(owner, u64::from(waiting) * 256, 2);
+    let others: Vec<u64> = (0..20).map(|block| stage.write(owner, free + block, 3)).collect();
+    stage.rest();
+    assert_eq!(stage.answer(stuck), None);
+    let done = others.iter().filter(|other| stage.is_done(**other)).count();
+    assert!((1..=8).contains(&done), "{done}"); // W1
+    assert_eq!(stage.see(owner, free + 19), None, "a read waits for the write before it");
+    stage.restart(lost[0]);
+    stage.rest();
+    assert!(stage.is_done(stuck) && others.iter().all(|other| stage.is_done(*other)));
     stage.check_rest();
 }
