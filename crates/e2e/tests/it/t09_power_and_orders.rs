@@ -155,7 +155,8 @@ async fn whichever_sheep_serves_the_log_may_die() -> Result<()> {
         // The newest of the lines by which sheep say that they serve the log.
         let line = |index: usize| {
             let log = herd.sheep(index).log();
-            let lines = log.lines().filter(|line| line.contains("serving the coordination log"));
+            let mut lines =
+                log.lines().filter(|line| line.contains("serving the coordination log"));
             lines.next_back().map(str::to_owned)
         };
         let server = (0..3).max_by_key(|index| line(*index)).unwrap_or(0);
