@@ -2,15 +2,64 @@
 //!
 //! Way: a face receives into a [`Buffer`]; `Buffer::share` turns it into a [`Payload`] that
 //!      goes to every peer and to the store of this sheep without another copy.
+//!      Large ones are kept by the thread that drops them, for the next: fresh memory costs a
+//!      page fault for every 4 KiB, more than reading them costs.
 //! Holds:
 //!   B1 the first byte is aligned to 4096, as direct disk I/O wants it;
 //!   B2 a `Payload` never changes.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::ops::{Deref, DerefMut, Range};
 use std::sync::Arc;
 
 use crate::BLOCK_BYTES;
+
+/// Smaller ones are left to the allocator.
+const KEPT_BYTES_MIN: usize = 64 << 10;
+/// What one thread keeps at most, in bytes.
+const KEPT_BYTES_MAX: usize = 16 << 20;
+
+thread_local! {
+    static KEPT: RefCell<Kept> = const { RefCell::new(Kept { vectors: Vec::new(), bytes: 0 }) };
+}
+
+/// Memory of large buffers that were dropped.
+struct Kept {
+    vectors: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
+impl Kept {
+    fn take(&mut self, len: usize) -> Option<Vec<u8>> {
+        let place = self.vectors.iter().rposition(|vector| vector.len() == len)?;
+        self.bytes -= len;
+        Some(self.vectors.swap_remove(place))
+    }
+
+    fn give(&mut self, vector: Vec<u8>) {
+        if self.bytes + vector.len() <= KEPT_BYTES_MAX {
+            self.bytes += vector.len();
+            self.vectors.push(vector);
+        }
+    }
+}
+
+/// Zeros, in memory that was used before if there is some of this size.
+fn zeros(len: usize) -> Vec<u8> {
+    if len < KEPT_BYTES_MIN {
+        return vec![0; len];
+    }
+    let len = len.next_multiple_of(KEPT_BYTES_MIN);
+    let kept = KEPT.try_with(|kept| kept.borrow_mut().take(len)).ok().flatten();
+    kept.map_or_else(
+        || vec![0; len],
+        |mut vector| {
+            vector.fill(0);
+            vector
+        },
+    )
+}
 
 /// Owned, aligned, zero-filled when made.
 pub struct Buffer {
@@ -23,7 +72,7 @@ impl Buffer {
     /// `len` zero bytes.
     #[must_use]
     pub fn zeroed(len: usize) -> Self {
-        let bytes = vec![0_u8; len + BLOCK_BYTES - 1];
+        let bytes = zeros(len + BLOCK_BYTES - 1);
         // The heap block of a `Vec` that is never grown does not move, so the offset stays right.
         let start = bytes.as_ptr().align_offset(BLOCK_BYTES).min(BLOCK_BYTES - 1);
         Self { bytes, start, len }
@@ -42,6 +91,16 @@ impl Buffer {
     pub fn share(self) -> Payload {
         let range = 0..self.len;
         Payload { buffer: Arc::new(self), range }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        if bytes.len() >= KEPT_BYTES_MIN {
+            // A thread that ends keeps nothing.
+            let _ = KEPT.try_with(|kept| kept.borrow_mut().give(bytes));
+        }
     }
 }
 
@@ -130,6 +189,27 @@ mod tests {
             assert_eq!(buffer.len(), len);
             assert_eq!(buffer.as_ptr().align_offset(BLOCK_BYTES), 0);
         }
+    }
+
+    #[test]
+    fn memory_that_was_used_before_is_zeros_again() {
+        for len in [100 << 10, 1 << 20] {
+            let mut buffer = Buffer::zeroed(len);
+            buffer.fill(7);
+            let place = buffer.as_ptr();
+            drop(buffer);
+            let again = Buffer::zeroed(len);
+            assert_eq!(again.as_ptr(), place, "kept");
+            assert!(again.iter().all(|byte| *byte == 0));
+        }
+    }
+
+    #[test]
+    fn a_thread_keeps_no_more_than_it_may() {
+        let many: Vec<Buffer> = (0..40).map(|_| Buffer::zeroed(1 << 20)).collect();
+        drop(many);
+        let kept = KEPT.with(|kept| kept.borrow().bytes);
+        assert!(kept <= KEPT_BYTES_MAX, "{kept}");
     }
 
     #[test]
