@@ -4,7 +4,9 @@
 //!   READ-INSYNC  only live in-sync members of groups that are ready are asked;
 //!   CRC-E2E      every block that came over the network is checked here once more;
 //!   R1           a read ends when a copy is good, or when every copy was found bad; it waits for
-//!                members that are lost, whose copy may be good.
+//!                members that are lost, whose copy may be good;
+//!   R2           copies that are bad in different blocks make up for each other: a range of which
+//!                no copy is good is read in halves, down to the block.
 
 use sheepdog_proto::peer::{BlockMeta, BlockState, PeerError, Reply, ReplyBody, RequestBody};
 use sheepdog_proto::{BLOCK_BYTES, Buffer, NodeId, Oid, Payload, View, block_checksum};
@@ -20,6 +22,8 @@ pub(super) enum ReadThen {
     Piece(u64),
     /// Pages of the map, from this one.
     LoadMap { first: u32 },
+    /// It is the first or second half of another read (R2).
+    Half { whole: u64, is_second: bool },
 }
 
 /// One read under way.
@@ -33,6 +37,14 @@ pub(super) struct ReadFlight {
     tried: Vec<NodeId>,
     /// Where it was sent, under which view and request; `None` while it waits.
     sent: Option<(Place, View, u64)>,
+    /// Its halves, when it is read in halves; then nothing is sent for the whole.
+    halves: Option<[Option<Payload>; 2]>,
+}
+
+impl ReadFlight {
+    const fn waits(&self) -> bool {
+        self.sent.is_none() && self.halves.is_none()
+    }
 }
 
 impl Attachment {
@@ -46,7 +58,8 @@ impl Attachment {
     ) {
         let id = self.fresh();
         let tried = Vec::new();
-        self.reads.insert(id, ReadFlight { oid, first, count, then, tried, sent: None });
+        let (sent, halves) = (None, None);
+        self.reads.insert(id, ReadFlight { oid, first, count, then, tried, sent, halves });
         self.send_read(context, id);
         if self.reads.get(&id).is_some_and(|read| read.sent.is_none()) {
             context.waits.no_member += 1;
@@ -105,17 +118,83 @@ impl Attachment {
     }
 
     fn finish_read(&mut self, context: &mut Context, id: u64, blocks: &[BlockMeta], data: Payload) {
+        self.end_read(context, id, spread_out(blocks, data));
+    }
+
+    fn end_read(&mut self, context: &mut Context, id: u64, bytes: Payload) {
         let Some(read) = self.reads.remove(&id) else { return };
-        let bytes = spread_out(blocks, data);
         match read.then {
             ReadThen::Piece(piece) => self.handle_piece_read(context, piece, bytes),
             ReadThen::LoadMap { first } => self.handle_map_loaded(first, &bytes),
+            ReadThen::Half { whole, is_second } => {
+                let Some(read) = self.reads.get_mut(&whole) else { return };
+                let Some(halves) = &mut read.halves else { return };
+                halves[usize::from(is_second)] = Some(bytes);
+                if let [Some(first), Some(second)] = halves {
+                    let mut buffer = Buffer::zeroed(first.len() + second.len());
+                    buffer[..first.len()].copy_from_slice(first);
+                    buffer[first.len()..].copy_from_slice(second);
+                    self.end_read(context, whole, buffer.share());
+                }
+            }
+        }
+    }
+
+    /// R2.
+    fn read_in_halves(&mut self, context: &mut Context, id: u64) {
+        let Some(read) = self.reads.get_mut(&id) else { return };
+        read.halves = Some([None, None]);
+        let (oid, first, count) = (read.oid, read.first, read.count);
+        let half = count / 2;
+        for (is_second, first, count) in [(false, first, half), (true, first + half, count - half)]
+        {
+            self.start_read(context, oid, first, count, ReadThen::Half { whole: id, is_second });
         }
     }
 
     fn fail_read(&mut self, context: &mut Context, id: u64) {
         let Some(read) = self.reads.get_mut(&id) else { return };
+        if read.count > 1 && read.halves.is_none() {
+            self.read_in_halves(context, id);
+            return;
+        }
         match read.then {
+            ReadThen::Half { whole, .. } => {
+                // No copy of this block is good, so the whole has none either.
+                let (first, count) = (read.first, read.count);
+                self.forget_halves(whole);
+                if let Some(read) = self.reads.get_mut(&whole) {
+                    (read.first, read.count) = match read.then {
+                        ReadThen::LoadMap { .. } => (read.first, read.count),
+                        _ => (first, count),
+                    };
+                    self.fail_whole(context, whole);
+                }
+            }
+            ReadThen::Piece(_) | ReadThen::LoadMap { .. } => self.fail_whole(context, id),
+        }
+    }
+
+    /// What is still under way for the halves of a read is of no use any more.
+    fn forget_halves(&mut self, whole: u64) {
+        let halves: Vec<u64> = self
+            .reads
+            .iter()
+            .filter(
+                |(_, read)| matches!(read.then, ReadThen::Half { whole: of, .. } if of == whole),
+            )
+            .map(|(id, _)| *id)
+            .collect();
+        for half in halves {
+            self.forget_halves(half);
+            self.reads.remove(&half);
+        }
+    }
+
+    fn fail_whole(&mut self, context: &mut Context, id: u64) {
+        let Some(read) = self.reads.get_mut(&id) else { return };
+        match read.then {
+            ReadThen::Half { .. } => self.fail_read(context, id),
             ReadThen::Piece(piece) => {
                 let what = format!(
                     "no copy of object {} blocks {}..{} has a right checksum",
@@ -127,7 +206,7 @@ impl Attachment {
                 self.fail_piece(context, piece, Refusal::Io(what));
             }
             // Without its map a VDI cannot be served: `retry_reads` asks all members again.
-            ReadThen::LoadMap { .. } => {}
+            ReadThen::LoadMap { .. } => read.halves = None,
         }
     }
 
@@ -148,7 +227,7 @@ impl Attachment {
 
     fn send_waiting_reads(&mut self, context: &mut Context) {
         let waiting: Vec<u64> =
-            self.reads.iter().filter(|(_, read)| read.sent.is_none()).map(|(id, _)| *id).collect();
+            self.reads.iter().filter(|(_, read)| read.waits()).map(|(id, _)| *id).collect();
         for id in waiting {
             self.send_read(context, id);
         }
@@ -156,7 +235,7 @@ impl Attachment {
 
     /// Reads that no member could serve are asked anew: the fault may have passed.
     pub(super) fn retry_reads(&mut self, context: &mut Context) {
-        for read in self.reads.values_mut().filter(|read| read.sent.is_none()) {
+        for read in self.reads.values_mut().filter(|read| read.waits()) {
             read.tried.clear();
         }
         self.send_waiting_reads(context);
