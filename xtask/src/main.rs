@@ -2,14 +2,17 @@
 //!
 //! Why: one entry, in Rust, that does the same at home and in CI.
 //! Way: `main` picks a command; [`groups`] runs the whole test, [`setup`] installs what tests
-//!      need, [`tidy`] checks the house style of STYLE.md, [`repository`] finds the files.
+//!      need, [`tidy`] checks the house style of STYLE.md, [`bench`] measures, [`soak`] kills,
+//!      [`repository`] finds the files.
 //! Not here: anything a shipped program needs.
 
+mod bench;
 mod cargo;
 mod groups;
 mod process;
 mod repository;
 mod setup;
+mod soak;
 mod tidy;
 
 use std::process::ExitCode;
@@ -26,6 +29,11 @@ cargo xtask COMMAND
   tidy                              check the house style (STYLE.md)
   setup [--print]                   install what tests need; --print shows where each tool is
   fix                               format the code and lower the entries of xtask/ratchet.txt
+  bench [OPTION]...                 build as for release and measure a cluster beside floors
+                                    (docs/operate/bench.md; --help lists the options)
+  soak-kill [--rounds N]            build as for release and kill sheep under load until this
+                                    commit has N rounds (100) in docs/ledger/soak-kill.md;
+                                    a run that was stopped is gone on with
   help                              this text
 
 Environment that `test` and `setup` read
@@ -68,6 +76,8 @@ fn run(words: &[&str]) -> Result<bool> {
         ["tidy"] => tidy::run(&Repository::open()?),
         ["setup"] => setup::run(&Repository::open()?).map(|_| true),
         ["setup", "--print"] => setup::print(&Repository::open()?),
+        ["bench", options @ ..] => bench::run(&Repository::open()?, options),
+        ["soak-kill", options @ ..] => soak::run(&Repository::open()?, options),
         ["fix"] => {
             let repository = Repository::open()?;
             process::run(cargo::command(&repository).args(["fmt", "--all"]))?;

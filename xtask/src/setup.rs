@@ -43,6 +43,12 @@ pub(crate) fn run(repository: &Repository) -> Result<Tools> {
     Ok(Tools { cache: cache.folder().to_path_buf(), qemu52 })
 }
 
+/// Installs some of the programs that packages bring, and builds nothing.
+pub(crate) fn install_programs(programs: &[&str]) -> Result<()> {
+    let wanted = debian::PROGRAMS.iter().filter(|need| programs.contains(&need.program));
+    debian::install(&debian::missing(&wanted.copied().collect::<Vec<_>>()))
+}
+
 /// Prints each tool and its place; `false` if one is missing.
 pub(crate) fn print(repository: &Repository) -> Result<bool> {
     let cache = Cache::open(repository)?;

@@ -135,6 +135,15 @@ impl AdminClient {
         self.empty(Method::POST, "/v1/cluster/shutdown".to_owned()).await
     }
 
+    /// Makes this sheep put everything in place that only the logs of its stores have; done on
+    /// return. Nothing becomes more durable by it.
+    ///
+    /// # Errors
+    /// See [`AdminError`].
+    pub async fn checkpoint(&self) -> Result<(), AdminError> {
+        self.empty(Method::POST, "/v1/checkpoint".to_owned()).await
+    }
+
     /// Every sheep that ever joined, by number.
     ///
     /// # Errors

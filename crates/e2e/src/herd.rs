@@ -5,7 +5,7 @@
 //! Holds:
 //!   H1 a herd that is dropped without its end shows the tails of all logs: the test has failed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -31,6 +31,7 @@ pub struct Plan {
     count: usize,
     arguments: Vec<String>,
     format: FormatRequest,
+    records: bool,
 }
 
 /// Sheep, their directories and their ports.
@@ -47,6 +48,13 @@ impl Plan {
     #[must_use]
     pub fn arguments(mut self, words: &[&str]) -> Self {
         self.arguments.extend(words.iter().map(|word| (*word).to_owned()));
+        self
+    }
+
+    /// Has every sheep record what its stores do to their disks, in [`Sheep::recordings`].
+    #[must_use]
+    pub const fn record(mut self) -> Self {
+        self.records = true;
         self
     }
 
@@ -74,6 +82,9 @@ impl Plan {
         let mut herd = Herd { sheep: Vec::new(), row, place, ended: false };
         for index in 0..self.count {
             herd.add(&self.arguments);
+            if self.records {
+                herd.sheep[index].record()?;
+            }
             herd.sheep[index].start().await?;
         }
         Ok(herd)
@@ -101,7 +112,7 @@ impl Herd {
             partition_bits: None,
             force: false,
         };
-        Plan { count, arguments: Vec::new(), format }
+        Plan { count, arguments: Vec::new(), format, records: false }
     }
 
     /// One more sheep, not started.
@@ -187,6 +198,30 @@ impl Herd {
             sheep.kill().or_else(|_| Ok::<(), anyhow::Error>(()))?;
         }
         Ok(())
+    }
+
+    /// As `cut_power`, where some may have ended by themselves. Returns how many had not.
+    ///
+    /// # Errors
+    /// If a signal cannot be sent.
+    pub fn cut_power_of_the_living(&mut self) -> Result<u64> {
+        for sheep in self.sheep.iter_mut().filter(|sheep| sheep.lives()) {
+            sheep.life()?.signal(Signal::KILL)?;
+        }
+        let mut killed = 0;
+        for sheep in self.sheep.iter_mut().filter(|sheep| sheep.lives()) {
+            let status = sheep.life()?.reap()?;
+            sheep.forget_life();
+            killed += u64::from(!status.success());
+        }
+        Ok(killed)
+    }
+
+    /// Leaves its directory behind; the sheep are killed.
+    #[must_use]
+    pub fn keep(mut self) -> PathBuf {
+        self.place.disable_cleanup(true);
+        self.place.path().to_owned()
     }
 
     /// Starts one sheep where and as it was.

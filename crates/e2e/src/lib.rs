@@ -6,25 +6,33 @@
 //!      [`qemu_io`] talks to one; [`tgt`] and [`iscsi`] are an iSCSI target and its client;
 //!      [`disk::Disk`] is an open VDI through any face; [`history::History`] knows which bytes a
 //!      disk may hold after any disaster, [`workload`] and [`stepper`] write; [`rot`] spoils.
+//!      [`ledger::Ledger`] and [`writers`] do so for blocks with one writer each, for whom
+//!      [`copies`] looks into stores and [`cuts`] at what a power cut would have left.
 //! Holds:
 //!   E1 every process that is started is ended by its own number, however the test ends;
 //!   E2 every wait has a limit and says what it waited for.
 //! Not here: the tests themselves (`tests/it`).
 
+pub mod copies;
+pub mod cuts;
 pub mod disk;
 pub mod herd;
 pub mod history;
 pub mod image;
 pub mod iscsi;
 mod iscsi_pdu;
+pub mod kills;
+pub mod ledger;
 pub mod port;
 pub mod process;
 pub mod qemu_io;
 pub mod rot;
 pub mod setting;
 pub mod sheep;
+pub mod soak;
 pub mod stepper;
 pub mod tgt;
 pub mod tool;
 pub mod wait;
 pub mod workload;
+pub mod writers;

@@ -76,6 +76,14 @@ impl Process {
         Ok(())
     }
 
+    /// How it ended, after a signal that it cannot ignore.
+    ///
+    /// # Errors
+    /// If the system cannot tell.
+    pub fn reap(&mut self) -> Result<ExitStatus> {
+        Ok(self.child.wait()?)
+    }
+
     /// Sends a signal.
     ///
     /// # Errors
@@ -107,8 +115,7 @@ impl Drop for Process {
 /// The program `e2e-tether`, which cargo builds beside the tests.
 fn tether() -> Result<PathBuf> {
     let me = std::env::current_exe()?;
-    let folder = me.ancestors().nth(2).context("a test program lies in TARGET/debug/deps")?;
-    let path = folder.join("e2e-tether");
-    ensure!(path.is_file(), "there is no {}", path.display());
-    Ok(path)
+    // A test program lies in TARGET/debug/deps, other programs beside the tether.
+    let mut paths = me.ancestors().skip(1).take(2).map(|folder| folder.join("e2e-tether"));
+    paths.find(|path| path.is_file()).with_context(|| format!("no tether for {}", me.display()))
 }

@@ -45,6 +45,23 @@ impl Sheep {
         self.place.join(format!("sheep{}", self.index))
     }
 
+    /// Where it records what its stores do, if it does.
+    #[must_use]
+    pub fn recordings(&self) -> PathBuf {
+        self.place.join(format!("sheep{}.recordings", self.index))
+    }
+
+    /// Has its first life record what its stores do.
+    ///
+    /// # Errors
+    /// If the directory for it cannot be made.
+    pub fn record(&mut self) -> Result<()> {
+        let directory = self.recordings();
+        fs::create_dir(&directory).with_context(|| directory.display().to_string())?;
+        self.arguments.extend(["--record".to_owned(), directory.display().to_string()]);
+        Ok(())
+    }
+
     /// What it logs, through all its lives.
     #[must_use]
     pub fn log_path(&self) -> PathBuf {
@@ -119,6 +136,35 @@ impl Sheep {
     pub fn kill(&mut self) -> Result<()> {
         let name = format!("sheep {}", self.index);
         self.life.take().with_context(|| format!("{name} does not live"))?.kill()
+    }
+
+    /// SIGSTOP: it lives, but does nothing.
+    ///
+    /// # Errors
+    /// If it does not live.
+    pub fn pause(&mut self) -> Result<()> {
+        self.life()?.signal(Signal::STOP)
+    }
+
+    /// SIGCONT.
+    ///
+    /// # Errors
+    /// If it does not live.
+    pub fn resume(&mut self) -> Result<()> {
+        self.life()?.signal(Signal::CONT)
+    }
+
+    /// Any signal.
+    ///
+    /// # Errors
+    /// If it does not live.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.life()?.signal(signal)
+    }
+
+    /// Its life is over, and its end was seen.
+    pub(crate) fn forget_life(&mut self) {
+        self.life = None;
     }
 
     /// SIGTERM, and how it ended.

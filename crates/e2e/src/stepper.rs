@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use crate::disk::Disk;
 use crate::qemu_io::QemuIo;
 
-/// Writes of one step, all in flight together, each in another object.
+/// Writes of a step, all in flight together, each in another object.
 pub const WRITES: u64 = 8;
 const WRITE_BYTES: u64 = 12 << 10;
 const OBJECT_BYTES: u64 = 1 << 20;
@@ -26,6 +26,8 @@ pub struct Written {
 pub struct Stepper {
     io: QemuIo,
     written: Written,
+    /// Writes of one step.
+    writes: u64,
     /// Offsets of the step that was begun.
     begun: Vec<u64>,
 }
@@ -59,7 +61,14 @@ impl Stepper {
     /// Goes on with a disk that holds what is `written`.
     #[must_use]
     pub const fn new(io: QemuIo, written: Written) -> Self {
-        Self { io, written, begun: Vec::new() }
+        Self { io, written, writes: WRITES, begun: Vec::new() }
+    }
+
+    /// Never has more than one write in flight.
+    #[must_use]
+    pub const fn one_by_one(mut self) -> Self {
+        self.writes = 1;
+        self
     }
 
     /// Sends the writes of one step without waiting for them.
@@ -70,7 +79,7 @@ impl Stepper {
         let size = self.written.expected.len() as u64;
         self.written.steps += 1;
         let (steps, pattern) = (self.written.steps, self.written.pattern());
-        for write in 0..WRITES {
+        for write in 0..self.writes {
             let object = (steps * 3 + write) % (size / OBJECT_BYTES);
             // Odd places, some of them across the border to the next object.
             let place = (steps * 7919 + write * 104_729) % OBJECT_BYTES / 512 * 512;

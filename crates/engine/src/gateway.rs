@@ -59,8 +59,8 @@ pub enum Action {
     Live(Vid),
     /// Everything submitted has ended; the attachment may be given up.
     Drained(Vid, Generation),
-    /// Another owner or no VDI: the attachment ended, its operations were answered `Fenced`.
-    /// Not told after `Drained`.
+    /// The log no longer gives the VDI to this sheep, a drained one included: the attachment
+    /// has ended, what was left of its operations was answered `Fenced`.
     Lost(Vid),
 }
 
@@ -240,9 +240,7 @@ impl Gateway {
                 }
             } else if let Some(mut attachment) = self.attachments.remove(&vid) {
                 attachment.abandon(&mut self.context);
-                if !attachment.is_drained() {
-                    self.context.actions.push(Action::Lost(vid));
-                }
+                self.context.actions.push(Action::Lost(vid));
             }
         }
     }

@@ -7,12 +7,15 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
+use sheepdog_store::Engine;
 
 const EXAMPLES: &str = "Examples:
   sheep -c local:/var/lib/sheepdog/log /var/lib/sheepdog/a
       the only sheep of this machine, on the default ports
   sheep -c local:/srv/log -p 7010 --nbd-port 10819 --admin-port 7012 --peer-port 7011 /srv/b
-      a second one beside it, in the same cluster";
+      a second one beside it, in the same cluster
+  sheep inspect --help
+      looks at the directory of a sheep that does not run";
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -21,6 +24,15 @@ pub(crate) enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// Who carries out what the stores ask of their disks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DiskEngine {
+    /// io_uring, and nothing else.
+    Ring,
+    /// Threads, as where there is no io_uring.
+    Threads,
 }
 
 /// Command line.
@@ -82,6 +94,15 @@ pub(crate) struct Options {
     /// Form of the log on standard error.
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) log_format: LogFormat,
+
+    /// For developers: records everything that new stores do to their disks in files of this
+    /// directory, which must exist.
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub(crate) record: Option<PathBuf>,
+
+    /// For developers: the engine of the disks. Default: the best that works.
+    #[arg(long, value_enum, hide = true)]
+    pub(crate) disk_engine: Option<DiskEngine>,
 }
 
 /// Options that make sense.
@@ -97,6 +118,8 @@ pub(crate) struct Config {
     pub(crate) gateway: bool,
     pub(crate) weight: Option<u32>,
     pub(crate) shards: Option<u16>,
+    pub(crate) record: Option<PathBuf>,
+    pub(crate) engine: Engine,
 }
 
 impl Config {
@@ -129,6 +152,12 @@ impl Config {
             gateway: options.gateway,
             weight: options.weight,
             shards: options.shards,
+            record: options.record,
+            engine: match options.disk_engine {
+                None => Engine::Probe,
+                Some(DiskEngine::Ring) => Engine::Ring,
+                Some(DiskEngine::Threads) => Engine::Threads,
+            },
         })
     }
 }

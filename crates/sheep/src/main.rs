@@ -2,13 +2,14 @@
 //!
 //! Way: [`config`] reads the command line -> [`start`] opens directory, log, stores and sockets ->
 //!      [`control`] follows the coordination log on the main thread, one [`shard`] per core moves
-//!      data -> [`stop`] ends all in order.
+//!      data -> [`stop`] ends all in order. `sheep inspect` is another program: [`inspect`].
 //! Not here: who must acknowledge a write (engine), bytes on disks (store), protocols (attach).
 
 mod accept;
 mod admin;
 mod config;
 mod control;
+mod inspect;
 mod logging;
 mod metrics;
 mod peer;
@@ -22,6 +23,10 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1).peekable();
+    if arguments.next_if(|first| first == inspect::WORD).is_some() {
+        return inspect::main(arguments);
+    }
     let options = config::Options::parse();
     logging::start(&options);
     let result = config::Config::check(options).and_then(start::run);

@@ -6,10 +6,12 @@
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sheepdog_attach::door::{Face, Kind};
 use sheepdog_engine::gateway::Waits;
+use sheepdog_store::Statistics;
 
 /// Upper bounds of the latency buckets, microseconds; one more bucket takes the rest.
 const BOUNDS_US: [u64; 16] = [
@@ -54,15 +56,14 @@ impl Meter {
 pub(crate) struct ShardMetrics {
     faces: [[Meter; KINDS.len()]; FACES.len()],
     /// By peer node: what was sent to it and how long its answer took.
-    peers: std::sync::Mutex<std::collections::BTreeMap<u16, std::sync::Arc<Meter>>>,
+    peers: Mutex<std::collections::BTreeMap<u16, std::sync::Arc<Meter>>>,
     waits: [AtomicU64; 6],
     /// Requests executed for gateways.
     pub(crate) replica: Meter,
     /// Requests that waited for this sheep to follow the log.
     pub(crate) held: AtomicU64,
-    /// Batches given to the store, and requests in them.
-    pub(crate) store_batches: AtomicU64,
-    pub(crate) store_requests: AtomicU64,
+    /// What the store did, as of the last tick.
+    store: Mutex<Statistics>,
 }
 
 impl ShardMetrics {
@@ -73,8 +74,12 @@ impl ShardMetrics {
     }
 
     pub(crate) fn peer(&self, node: u16) -> std::sync::Arc<Meter> {
-        let mut peers = self.peers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut peers = lock(&self.peers);
         peers.entry(node).or_default().clone()
+    }
+
+    pub(crate) fn set_store(&self, statistics: &Statistics) {
+        statistics.clone_into(&mut lock(&self.store));
     }
 
     pub(crate) fn set_waits(&self, waits: Waits) {
@@ -92,6 +97,11 @@ impl ShardMetrics {
     }
 }
 
+/// A shard that panicked while it counted has counted wrong at most.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 const WAITS: [&str; 6] = ["overlap", "attach", "activate", "copies_min", "no_member", "no_space"];
 
 /// All shards together, in Prometheus' text format.
@@ -100,6 +110,7 @@ pub(crate) fn render(shards: &[std::sync::Arc<ShardMetrics>]) -> String {
     render_faces(&mut text, shards);
     render_peers(&mut text, shards);
     render_rest(&mut text, shards);
+    render_store(&mut text, shards);
     text
 }
 
@@ -120,7 +131,7 @@ fn render_peers(text: &mut String, shards: &[std::sync::Arc<ShardMetrics>]) {
     let _ = writeln!(text, "# TYPE sheep_peer_seconds histogram");
     let mut nodes = std::collections::BTreeMap::<u16, Vec<std::sync::Arc<Meter>>>::new();
     for shard in shards {
-        let peers = shard.peers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let peers = lock(&shard.peers);
         for (node, meter) in peers.iter() {
             nodes.entry(*node).or_default().push(meter.clone());
         }
@@ -144,16 +155,45 @@ fn render_rest(text: &mut String, shards: &[std::sync::Arc<ShardMetrics>]) {
     }
     let held: u64 = shards.iter().map(|shard| shard.held.load(Relaxed)).sum();
     let _ = writeln!(text, "sheep_waits_total{{reason=\"log\"}} {held}");
-    for (name, help, read) in [
-        (
-            "sheep_store_batches_total",
-            "Commits of the store.",
-            (|shard| &shard.store_batches) as fn(&ShardMetrics) -> &AtomicU64,
-        ),
-        ("sheep_store_requests_total", "Requests in them.", |shard| &shard.store_requests),
-    ] {
-        let sum: u64 = shards.iter().map(|shard| read(shard).load(Relaxed)).sum();
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {sum}");
+}
+
+/// Name and meaning of a counter of the store, and where it is.
+type StoreCounter = (&'static str, &'static str, fn(&Statistics) -> u64);
+
+const STORE_COUNTERS: [StoreCounter; 7] = [
+    ("sheep_store_batches_total", "Commits of the store.", |s| s.batches),
+    ("sheep_store_changes_total", "Changes in them.", |s| s.changes),
+    ("sheep_store_syncs_total", "Durable writes and syncs.", |s| s.syncs),
+    ("sheep_store_checkpoints_total", "Checkpoints completed.", |s| s.checkpoints),
+    ("sheep_store_read_blocks_total", "Blocks read from slabs.", |s| s.read_blocks),
+    ("sheep_store_read_pages_total", "Metadata pages read.", |s| s.read_pages),
+    ("sheep_store_blocked_writes_total", "Writes that found no space and wait.", |s| {
+        s.blocked_writes
+    }),
+];
+
+/// A kind of file of the store, and the counter of its bytes.
+type StoreFile = (&'static str, fn(&Statistics) -> u64);
+
+const STORE_FILES: [StoreFile; 4] = [
+    ("wal", |s| s.wal_bytes),
+    ("data", |s| s.data_bytes),
+    ("meta", |s| s.meta_bytes),
+    ("index", |s| s.index_bytes),
+];
+
+fn render_store(text: &mut String, shards: &[std::sync::Arc<ShardMetrics>]) {
+    let sum = |read: fn(&Statistics) -> u64| -> u64 {
+        shards.iter().map(|shard| read(&lock(&shard.store))).sum()
+    };
+    for (name, help, read) in STORE_COUNTERS {
+        let value = sum(read);
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}");
+    }
+    let name = "sheep_store_written_bytes_total";
+    let _ = writeln!(text, "# HELP {name} Bytes written, by kind of file.\n# TYPE {name} counter");
+    for (file, read) in STORE_FILES {
+        let _ = writeln!(text, "{name}{{file=\"{file}\"}} {}", sum(read));
     }
 }
 

@@ -84,10 +84,8 @@ pub(crate) fn run(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async move {
-        let (store, replies) = StoreLink::start(index, store)?;
-        let shard = Rc::new(Shard::new(shared, index, state, store));
-        tokio::task::spawn_local(shard.clone().take_store_replies(replies));
-        tokio::task::spawn_local(shard.clone().flush_store());
+        let shard = Rc::new(Shard::new(shared, index, state, StoreLink::new(store)));
+        tokio::task::spawn_local(shard.clone().drive_store());
         tokio::task::spawn_local(shard.clone().deliver());
         tokio::task::spawn_local(shard.clone().tick());
         shard.sweep_deleted();
@@ -226,6 +224,7 @@ impl Shard {
             interval.tick().await;
             self.step(Gateway::tick);
             self.metrics.set_waits(self.gateway.borrow().waits());
+            self.tick_store();
         }
     }
 

@@ -13,7 +13,7 @@ use sheepdog_engine::gateway::Me;
 use sheepdog_engine::state::{ClusterState, Outcome};
 use sheepdog_proto::LogIndex;
 use sheepdog_proto::command::{Addresses, Command};
-use sheepdog_store::{Home, Options as StoreOptions, Store};
+use sheepdog_store::{Disk, Home, Options as StoreOptions, Recorder, Store};
 use tokio::sync::mpsc;
 
 use crate::accept::{self, Listeners};
@@ -30,6 +30,16 @@ const SHARDS_DEFAULT_MAX: u16 = 4;
 const WEIGHT_BYTES: u64 = 4 << 30;
 const WEIGHT_MIN: u32 = 64;
 const WEIGHT_MAX: u32 = 8192;
+
+/// Bounds of the space that new data leave free.
+const RESERVE_MIN: u64 = 64 << 20;
+const RESERVE_MAX: u64 = 8 << 30;
+
+/// Memory of all stores of a sheep: changes that are not in place yet, and metadata.
+const DIRTY_BYTES: u64 = 40 << 20;
+const METADATA_BYTES: usize = 24 << 20;
+/// One unit is kept warm for each so many bytes of the reserve: an eighth of it.
+const WARM_PART: u64 = 8 * (256 << 10);
 
 /// Runs a sheep until it is told to stop.
 pub(crate) fn run(config: Config) -> Result<()> {
@@ -89,16 +99,43 @@ fn open_stores(config: &Config, home: &mut Home) -> Result<Vec<Store>> {
         ),
         (there, _) => there,
     };
+    let reserve_bytes = reserve_bytes(disk_bytes(&config.directory)?.0);
     let mut stores = Vec::new();
     for index in 0..shards {
-        let disk = Box::new(home.store_disk(index)?);
-        let options = StoreOptions { salt: home.new_salt()?, ..StoreOptions::default() };
+        let disk = home.store_disk(index, config.engine)?;
+        let engine = disk.engine();
+        let disk = record(Box::new(disk), config, index)?;
+        let options = StoreOptions {
+            salt: home.new_salt()?,
+            node: home.node_uuid(),
+            shard: index,
+            reserve_bytes,
+            dirty_bytes_max: DIRTY_BYTES / u64::from(shards),
+            metadata_bytes_max: METADATA_BYTES / usize::from(shards),
+            warm_units_max: (reserve_bytes / WARM_PART / u64::from(shards)) as usize,
+            ..StoreOptions::default()
+        };
         let (store, report) = Store::open(disk, options)
             .with_context(|| format!("store {index} of {}", config.directory.display()))?;
-        tracing::info!(index, ?report, "store opened");
+        tracing::info!(index, ?engine, ?report, "store opened");
         stores.push(store);
     }
     Ok(stores)
+}
+
+/// The disk itself, or one that is recorded.
+fn record(disk: Box<dyn Disk>, config: &Config, index: u16) -> Result<Box<dyn Disk>> {
+    let Some(directory) = &config.record else { return Ok(disk) };
+    let file = directory.join(format!("store-{index}"));
+    let recorder = Recorder::new(disk, &file).with_context(|| file.display().to_string())?;
+    tracing::warn!(file = %file.display(), "everything done to the disk is recorded");
+    Ok(Box::new(recorder))
+}
+
+/// A twentieth of the file system, within bounds: for the log, for metadata, and for what is on
+/// its way into place.
+fn reserve_bytes(size: u64) -> u64 {
+    (size / 20).clamp(RESERVE_MIN, RESERVE_MAX)
 }
 
 fn default_shards() -> u16 {

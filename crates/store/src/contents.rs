@@ -1,144 +1,132 @@
-//! Contents: what the store holds, and the rules by which it changes.
+//! Contents: everything that is committed, as memory knows it, and how a batch changes it.
 //!
-//! Why: the same rules serve a request, which must not be applied twice, and replay, which
-//!      must be able to apply everything again.
-//! Way: `change` plans requests against memory and fills a [`Stage`]; `store` commits the
-//!      stage to the journal; `apply` puts it in place. `redo` does both for a replayed batch.
+//! Why: the same function applies a batch when it has been committed and when it is replayed, so
+//!      that both end in the same state.
+//! Way: `apply` takes a batch; `view` is what is asked; `snapshot` keeps, while a checkpoint is
+//!      being written, everything as it was when the checkpoint's segment began.
 //! Holds:
-//!   CT1 a block changes only to a newer stamp that is not older than the object's base;
+//!   CT1 a block changes only to a newer stamp that is not older than the object's base (the
+//!       planner saw to it: a record names only blocks that change);
 //!   CT2 an object without blocks does not exist: its base is what its tombstone says;
-//!   CT3 redoing the journal from its beginning, on any mixture of old and new sectors and
-//!       names, gives the state that was there.
+//!   CT3 replaying the log from a checkpoint on the state of that checkpoint gives the state
+//!       that was there: `apply` depends on nothing but state and record;
+//!   CT4 what a change frees (units, slots) is used again only after a checkpoint that no
+//!       longer refers to it.
+//! Not here: the disk; what is planned but not committed (`store::pending`).
 
-mod apply;
-pub(crate) mod change;
-mod read;
+pub(crate) mod apply;
+pub(crate) mod object;
+pub(crate) mod overlay;
+pub(crate) mod pages;
+pub(crate) mod snapshot;
+pub(crate) mod space;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 
-use sheepdog_proto::{Oid, Payload, Stamp, View};
+use sheepdog_proto::{Oid, Stamp};
 
-use crate::disk::guarded::GuardedDisk;
-use crate::error::StoreError;
-use crate::journal::batch::Batch;
-use crate::journal::record::Record;
-use crate::object::Object;
-use crate::object::cache::Objects;
-use crate::request::{Unstable, UnstableKind};
+use crate::error::Corruption;
+use crate::format::meta_page::Entry;
+use crate::request::{Block, BlockState, Listing, ObjectSummary};
+use crate::shape::{PAGE_BLOCKS, unit_of};
 use crate::tombstone::Tombstones;
 use crate::unstable::UnstableList;
+use object::Object;
+use overlay::Overlay;
+use pages::{PageKey, Pages};
+use snapshot::Snapshot;
+use space::{Slots, Units};
 
-/// Objects, what is remembered beside them, and the disk they are on.
+/// Everything that is committed.
+#[derive(Debug, Default)]
 pub(crate) struct Contents {
-    pub(crate) disk: GuardedDisk,
-    pub(crate) objects: Objects,
+    pub(crate) salt: u64,
+    pub(crate) objects: BTreeMap<Oid, Object>,
+    pub(crate) pages: Pages,
+    pub(crate) overlay: Overlay,
+    pub(crate) units: Units,
+    pub(crate) slots: Slots,
     pub(crate) unstable: UnstableList,
     pub(crate) tombstones: Tombstones,
-    /// Space that new data leave free, in bytes.
-    pub(crate) reserve_bytes: u64,
-}
-
-/// Changes that are planned, and in memory, but not on the disk.
-#[derive(Default)]
-pub(crate) struct Stage {
-    /// What the journal is told.
-    pub(crate) batch: Batch,
-    /// Bytes of blocks that their files do not have yet.
-    blocks: BTreeMap<(Oid, u32), Payload>,
-    /// Blocks whose space goes back.
-    freed: BTreeSet<(Oid, u32)>,
-    /// Objects whose files change.
-    touched: BTreeSet<Oid>,
-    /// Whether a journal is replayed: then equal stamps are applied again.
-    redo: bool,
-    /// Space that new data may still take; asked for when first needed.
-    space: Option<u64>,
-}
-
-impl Stage {
-    /// A stage that begins with records that waited for company.
-    pub(crate) fn new(waiting: Vec<Record>) -> Self {
-        Self { batch: Batch { records: waiting, data: Vec::new() }, ..Self::default() }
-    }
-
-    /// Whether something must become durable before a reply.
-    pub(crate) fn must_commit(&self) -> bool {
-        self.batch.records.iter().any(|record| !record.can_wait())
-    }
+    /// Index pages that the next checkpoint must write.
+    pub(crate) dirty_index: BTreeSet<u32>,
+    /// Blocks in place whose space can go back: unit and block in it.
+    pub(crate) punchable: BTreeSet<(u32, u32)>,
+    /// What the running checkpoint has not written yet.
+    pub(crate) snapshot: Option<Snapshot>,
+    /// Objects of which metadata could not be read.
+    pub(crate) rotten: BTreeMap<Oid, Corruption>,
 }
 
 impl Contents {
-    /// The base of an object, from its file or, if there is none, from its tombstone (CT2).
-    fn base_of(&mut self, stage: &Stage, oid: Oid) -> Result<Stamp, StoreError> {
-        let tombstone = self.tombstones.of(oid).base;
-        Ok(self.existing(stage, oid)?.map_or(tombstone, |object| object.header.base))
+    pub(crate) fn new(salt: u64) -> Self {
+        Self { salt, ..Self::default() }
     }
 
-    /// The object, if it exists (CT2).
-    fn existing(&mut self, stage: &Stage, oid: Oid) -> Result<Option<&mut Object>, StoreError> {
-        let object = self.objects.load(&mut self.disk, oid, stage.redo)?;
-        Ok(object.filter(|object| object.exists()))
-    }
-
-    /// What a record makes be remembered beside the objects; first and at replay the same.
-    fn remember(&mut self, record: &Record) {
-        if let Some(change) = unstable_of(record) {
-            self.unstable.insert(change); // ST6
+    /// Base of an object (CT2).
+    pub(crate) fn base_of(&self, oid: Oid) -> Stamp {
+        match self.objects.get(&oid) {
+            Some(object) => object.base,
+            None => self.tombstones.of(oid).base,
         }
-        match record {
-            Record::Reset { oid, stamp, view } => self.tombstones.insert(*oid, *stamp, *view),
-            Record::Unstable(change) if change.kind == UnstableKind::Reset => {
-                self.tombstones.insert(change.oid, change.stamp, View(0));
+    }
+
+    /// What is known of a block; its page must be loaded.
+    pub(crate) fn entry(&self, oid: Oid, block: u32) -> Entry {
+        let key = PageKey { oid, page: block / PAGE_BLOCKS };
+        self.pages.entries(key).map_or(Entry::ABSENT, |page| page[(block % PAGE_BLOCKS) as usize])
+    }
+
+    /// The unit in which a block is, or would be, in place.
+    pub(crate) fn unit_for(&self, oid: Oid, block: u32) -> Option<u32> {
+        let (fragment, unit) = unit_of(block);
+        self.objects.get(&oid)?.fragments.get(fragment)?.unit(unit)
+    }
+
+    /// Whether a page of metadata is on the disk, and in which version and slot.
+    pub(crate) fn stored_page(&self, key: PageKey) -> Option<(u32, u32)> {
+        let (fragment, page) = crate::shape::place_of_page(key.page);
+        let fragment = self.objects.get(&key.oid)?.fragments.get(fragment)?;
+        let version = fragment.versions[page];
+        let slot = fragment.slot?;
+        (version != 0).then_some((slot, version))
+    }
+
+    /// Up to `limit` objects above `after`, in order, but at least one.
+    pub(crate) fn list(&self, after: Option<Oid>, limit: usize) -> Listing {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let mut listing = Listing::default();
+        let lower = after.map_or(Unbounded, Excluded);
+        let above = self.objects.range((lower, Unbounded)).filter(|(_, object)| object.exists());
+        let mut last = None;
+        for (count, (oid, object)) in above.enumerate() {
+            if count == limit.max(1) {
+                listing.next = last;
+                break;
             }
-            Record::Watermark { vid, stable } => self.unstable.watermark(*vid, *stable),
-            Record::Settle { vid, below, oids } => self.unstable.settle(*vid, *below, oids),
-            _ => {}
+            match self.rotten.get(oid) {
+                Some(why) => listing.rotten.push((*oid, why.clone())),
+                None => listing.objects.push(ObjectSummary {
+                    oid: *oid,
+                    object_shift: object.shape.shift(),
+                    base: object.base,
+                    modified: object.modified,
+                    blocks: object.present(),
+                }),
+            }
+            last = Some(*oid);
         }
+        listing
     }
 
-    /// A new segment begins: what only the old one said is forgotten.
-    pub(crate) fn begin_segment(&mut self) {
-        self.tombstones.begin_segment(self.unstable.iter());
-    }
-
-    /// Remembers a record and puts it into the batch.
-    fn note(&mut self, stage: &mut Stage, record: Record, data: Option<Payload>) {
-        self.remember(&record);
-        stage.batch.records.push(record);
-        stage.batch.data.extend(data);
+    /// Bytes that wait to be put in place, and memory of metadata that a checkpoint frees.
+    pub(crate) fn dirty_bytes(&self) -> u64 {
+        self.overlay.bytes() + self.pages.dirty_bytes()
     }
 }
 
-/// The unstable change that a record describes (ST6).
-fn unstable_of(record: &Record) -> Option<Unstable> {
-    use UnstableKind::{Hole, Reset, Write};
-    let (oid, stamp, first_block, count, kind) = match record {
-        Record::Write { oid, stamp, first_block, checksums, .. } => {
-            (*oid, *stamp, *first_block, checksums.len() as u32, Write)
-        }
-        Record::Hole { oid, stamp, first_block, count, .. } => {
-            (*oid, *stamp, *first_block, *count, Hole)
-        }
-        Record::Reset { oid, stamp, .. } => (*oid, *stamp, 0, 0, Reset),
-        Record::Unstable(change) => return Some(*change),
-        Record::View { .. } | Record::Watermark { .. } | Record::Settle { .. } => return None,
-    };
-    Some(Unstable { stamp, oid, first_block, kind, count })
+/// An entry as others see it: an absent block carries the object's base.
+pub(crate) fn seen_from(entry: Entry, base: Stamp) -> Block {
+    let stamp = if entry.state == BlockState::Absent { base } else { entry.stamp };
+    Block { stamp, state: entry.state }
 }
-
-/// Ascending numbers as ranges without gaps.
-fn runs(numbers: impl IntoIterator<Item = u32>) -> Vec<Range<u32>> {
-    let mut runs: Vec<Range<u32>> = Vec::new();
-    for number in numbers {
-        match runs.last_mut() {
-            Some(run) if run.end == number => run.end += 1,
-            _ => runs.push(number..number + 1),
-        }
-    }
-    runs
-}
-
-#[cfg(test)]
-#[path = "contents/tests.rs"]
-mod tests;

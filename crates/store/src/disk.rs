@@ -5,17 +5,26 @@
 //!   D1 paths are relative to the store's directory, `/` between names; "" is the directory;
 //!   D2 a write is durable only after `sync` of its file returned, a name only after
 //!      `sync_dir` of its directory returned;
-//!   D3 until then a power cut may keep it, lose it, or keep any of its 512-byte sectors.
+//!   D3 until then a power cut may keep it, lose it, or keep any of its 512-byte sectors;
+//!   D4 a submitted operation owns its buffers until it is reaped, and operations that are
+//!      under way at the same time happen in any order.
+//! Way: names and what happens once (open, make, list) by calls that wait; reads, writes and
+//!      syncs of a running store by `submit` and `reap`.
 //! Not here: what errors mean for the store (`guarded`).
 
 pub mod fake;
 pub(crate) mod guarded;
 pub mod real;
+pub mod recorder;
 
 use std::io;
+use std::os::fd::BorrowedFd;
+
+use sheepdog_proto::{Buffer, Payload};
 
 pub use fake::FakeDisk;
-pub use real::RealDisk;
+pub use real::{Engine, RealDisk};
+pub use recorder::Recorder;
 
 /// Bytes that a disk writes whole or not at all.
 pub const SECTOR_BYTES: usize = 512;
@@ -31,6 +40,73 @@ pub struct Entry {
     pub name: String,
     /// Whether it is a directory itself.
     pub is_directory: bool,
+}
+
+/// Names an operation that is under way; the store chooses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// What can be under way while the store goes on.
+#[derive(Debug)]
+pub enum Operation {
+    /// Fills the buffer from `offset`, through the page cache; fewer bytes only at the end of
+    /// the file.
+    Read {
+        /// From which file.
+        file: FileId,
+        /// Byte where it begins.
+        offset: u64,
+        /// Comes back in [`Outcome::Read`].
+        buffer: Buffer,
+    },
+    /// Writes all parts one after the other from `offset`.
+    Write {
+        /// To which file.
+        file: FileId,
+        /// Byte where it begins.
+        offset: u64,
+        /// In order.
+        parts: Vec<Payload>,
+        /// The bytes are durable when the operation has ended, as by a `sync` after it that
+        /// concerns them alone.
+        durable: bool,
+        /// Past the page cache where the file system and the alignment of offset and parts
+        /// allow it: for bytes that nobody reads soon. A hint.
+        direct: bool,
+    },
+    /// Makes durable what was written before the submission (fdatasync).
+    Sync {
+        /// Of which file.
+        file: FileId,
+    },
+    /// Gives the space of a range back; it reads as zeros, or unchanged where the file system
+    /// cannot do that.
+    Punch {
+        /// In which file.
+        file: FileId,
+        /// Byte where the range begins.
+        offset: u64,
+        /// Bytes.
+        len: u64,
+    },
+}
+
+/// An operation that is no longer under way.
+#[derive(Debug)]
+pub struct Ended {
+    /// As it was submitted.
+    pub ticket: Ticket,
+    /// How it ended. A write may be partly done after an error.
+    pub result: Result<Outcome, DiskError>,
+}
+
+/// What an operation brought.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Of a read: the buffer, and how many of its bytes the file had.
+    Read(Buffer, usize),
+    /// Of anything else.
+    Done,
 }
 
 /// Files in one directory, used by one thread.
@@ -74,6 +150,15 @@ pub trait Disk: Send {
     fn remove(&mut self, path: &str) -> Result<(), DiskError>;
     /// Bytes that can still be allocated.
     fn free_space(&mut self) -> Result<u64, DiskError>;
+    /// Begins an operation. It may wait for the next `reap` before the kernel hears of it, so
+    /// that one system call takes many.
+    fn submit(&mut self, ticket: Ticket, operation: Operation);
+    /// Hands everything submitted to the kernel and collects what has ended; with `wait` it
+    /// returns only when something has, unless nothing is under way.
+    fn reap(&mut self, wait: bool, ended: &mut Vec<Ended>);
+    /// Becomes readable when something may have ended; `reap` makes it unreadable. `None` if
+    /// the caller must use `wait`.
+    fn wakeup(&self) -> Option<BorrowedFd<'_>>;
 }
 
 /// What a disk can answer instead.

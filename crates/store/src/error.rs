@@ -120,55 +120,85 @@ pub enum Corruption {
         /// Block number inside the object.
         block: u32,
     },
-    /// A metadata page is unreadable: what is known of its blocks is lost.
-    #[error("metadata page {page} of object {oid}: {why}")]
+    /// A metadata page is in neither copy what it should be: what is known of its blocks is lost.
+    #[error("metadata page {page} of object {oid}: first copy: {first}; second copy: {second}")]
     Page {
         /// The object.
         oid: Oid,
         /// Page number inside the object.
         page: u32,
-        /// What its check said.
-        why: WireError,
+        /// What the check of the first copy said.
+        first: WireError,
+        /// What the check of the second copy said.
+        second: WireError,
     },
-    /// An object file's header is unreadable.
-    #[error("header of object {oid}: {why}")]
-    Header {
+    /// The disk could not read a metadata page.
+    #[error("metadata page {page} of object {oid} cannot be read")]
+    Unreadable {
         /// The object.
         oid: Oid,
+        /// Page number inside the object.
+        page: u32,
+    },
+    /// An index page is in neither copy what it should be.
+    #[error("index page {page}: first copy: {first}; second copy: {second}")]
+    Index {
+        /// Page number.
+        page: u32,
+        /// What the check of the first copy said.
+        first: WireError,
+        /// What the check of the second copy said.
+        second: WireError,
+    },
+    /// No checkpoint is whole.
+    #[error("checkpoint: first file: {first}; second file: {second}")]
+    Checkpoint {
+        /// What the check of the first file said.
+        first: WireError,
+        /// What the check of the second file said.
+        second: WireError,
+    },
+    /// There are files of a store, but its superblock is gone.
+    #[error("there are files of a store, but no superblock")]
+    NoSuperblock,
+    /// The store belongs to another sheep, or another shard.
+    #[error("the store belongs to shard {shard} of sheep {node:032x}")]
+    OtherOwner {
+        /// The sheep whose store it is.
+        node: u128,
+        /// The shard of that sheep.
+        shard: u16,
+    },
+    /// A segment of the log is missing or unreadable.
+    #[error("log segment {segment}: {why}")]
+    Segment {
+        /// Its number; zero if that is unreadable, too.
+        segment: u32,
         /// What its check said.
         why: WireError,
     },
-    /// There are objects but no journal segment.
-    #[error("there are objects, but the journal is gone")]
-    NoJournal,
-    /// There is a journal, but the directory of the objects is gone.
-    #[error("there is a journal, but the objects are gone")]
-    NoObjects,
-    /// The header of the newest journal segment is unreadable.
-    #[error("journal segment {segment:016x}: {why}")]
-    Segment {
-        /// The number in the file's name.
-        segment: u64,
-        /// What its check said.
-        why: WireError,
+    /// A file of the log is missing between others. What was in it is unknown: a file that was
+    /// not in use, or the newest part of the log. Put it back.
+    #[error("the file {path} of the log is gone")]
+    LogFile {
+        /// Inside the store's directory.
+        path: String,
     },
     /// A batch is bad although a later one follows, so it is no torn tail (ST4).
-    #[error(
-        "journal segment {segment:016x}: bad batch at byte {offset} before a good one at {later}"
-    )]
+    #[error("log segment {segment}: bad batch at byte {offset} before a good one at {later}")]
     Batch {
-        /// The number in the file's name.
-        segment: u64,
+        /// The segment's number.
+        segment: u32,
         /// Where the bad batch begins.
         offset: u64,
         /// Where the good one begins.
         later: u64,
     },
     /// A batch passes its checksums but makes no sense, or does not follow the one before.
-    #[error("journal segment {segment:016x}, batch at byte {offset}: {why}")]
+    #[error("log segment {segment}, batch at byte {offset}: {why}")]
     Records {
-        /// The number in the file's name.
-        segment: u64,
+        /// The segment's number.
+        segment: u32,
         /// Where the batch begins.
         offset: u64,
         /// What is wrong.

@@ -19,12 +19,12 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use crate::disk::{Disk, DiskError, RealDisk};
+use crate::disk::{Disk, DiskError, Engine, RealDisk};
 use crate::error::StoreError;
 use superblock::Superblock;
 
-const LOCK: &str = "lock";
-const STORES_DIR: &str = "store";
+pub(crate) const LOCK: &str = "lock";
+pub(crate) const STORES_DIR: &str = "store";
 
 /// Why a sheep cannot use its directory.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,12 @@ pub enum HomeError {
         path: PathBuf,
         /// Its process id, if it is known.
         pid: Option<u32>,
+    },
+    /// Somebody looks at it with `sheep inspect`, and must see one state. Wait for them.
+    #[error("{path} is being looked at by `sheep inspect`; wait until that has ended, or end it")]
+    Inspected {
+        /// The sheep's directory.
+        path: PathBuf,
     },
     /// The sheep belongs to another cluster.
     #[error("wrong cluster: this sheep belongs to {have:032x}, not to {want:032x}")]
@@ -65,7 +71,7 @@ pub enum HomeError {
     },
 }
 
-fn shown_pid(pid: Option<u32>) -> String {
+pub(crate) fn shown_pid(pid: Option<u32>) -> String {
     pid.map_or_else(String::new, |pid| format!(" (process {pid})"))
 }
 
@@ -156,13 +162,14 @@ impl Home {
     /// The disk of store number `index`, whose directory is made if need be.
     ///
     /// # Errors
-    /// `Superblock` with the disk's error if the directory cannot be made.
-    pub fn store_disk(&mut self, index: u16) -> Result<RealDisk, HomeError> {
+    /// `Superblock` with the disk's error if the directory cannot be made, or the engine does
+    /// not work here.
+    pub fn store_disk(&mut self, index: u16, engine: Engine) -> Result<RealDisk, HomeError> {
         self.disk.create_dir(STORES_DIR)?;
         self.disk.sync_dir("")?;
         self.disk.create_dir(&format!("{STORES_DIR}/{index}"))?;
         self.disk.sync_dir(STORES_DIR)?;
-        Ok(RealDisk::new(&self.store_path(index))?)
+        Ok(RealDisk::with_engine(&self.store_path(index), engine)?)
     }
 
     /// The directory of store number `index`.
@@ -195,12 +202,11 @@ fn take_lock(directory: &Path) -> Result<File, HomeError> {
     match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
-            let mut text = String::new();
-            // Without a readable pid the refusal is as right.
-            let pid = match lock.read_to_string(&mut text) {
-                Ok(_) => text.trim().parse().ok(),
-                Err(_) => None,
-            };
+            // A lock that can be shared is not a sheep's.
+            if flock(&lock, FlockOperation::NonBlockingLockShared).is_ok() {
+                return Err(HomeError::Inspected { path: directory.to_owned() });
+            }
+            let pid = pid_in(&mut lock);
             return Err(HomeError::InUse { path: directory.to_owned(), pid });
         }
         Err(error) => return Err(on_path(error.into())),
@@ -208,6 +214,13 @@ fn take_lock(directory: &Path) -> Result<File, HomeError> {
     lock.set_len(0).map_err(on_path)?;
     lock.write_all(format!("{}\n", std::process::id()).as_bytes()).map_err(on_path)?;
     Ok(lock)
+}
+
+/// What the owner of a lock left in its file. Without it a refusal is as right.
+pub(crate) fn pid_in(lock: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    lock.read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
 }
 
 /// Gives a directory without stores a new name (H2).

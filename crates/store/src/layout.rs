@@ -38,6 +38,11 @@ impl Field {
         &record[self.offset..self.end()]
     }
 
+    /// The field's bytes, to be changed.
+    pub(crate) fn of_mut<'a>(&self, record: &'a mut [u8]) -> &'a mut [u8] {
+        &mut record[self.offset..self.end()]
+    }
+
     /// Writes plain bytes of exactly the field's size.
     pub(crate) fn set(&self, record: &mut [u8], bytes: &[u8]) {
         record[self.offset..self.end()].copy_from_slice(bytes);

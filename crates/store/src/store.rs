@@ -1,202 +1,279 @@
-//! The store: one directory, one owner, batches in, replies out.
+//! The store: one directory of a disk, one owner, requests in, replies out.
 //!
-//! Way: `open` (scan, replay, new segment) -> `execute` (plan, commit, put in place) ... ->
-//!      `checkpoint` (sync in place, new segment).
+//! Why: a request that waits for the disk must not keep the others waiting.
+//! Way: `submit` queues a request; `turn` lets everything go on as far as it can: what has
+//!      ended on the disk is taken in (`work`), requests are planned in order (`plan`, `read`),
+//!      planned changes are committed together (`commit`), large ones are put in place first
+//!      (`place`), and a checkpoint goes on beside all that (`checkpoint`). `take_replies` has
+//!      what is answered.
 //! Holds:
-//!   SE1 replies leave only after the batch is committed (ST1) and put in place, so the next
-//!       batch finds everything in the files;
-//!   SE2 a segment begins only after everything in place is synced (ST3).
+//!   ST1 a change is answered only after its batch is durable in the log (WAL-BEFORE-ACK);
+//!   ST2 no present block is overwritten in place before its new content is durable in the log
+//!       (OLD-UNTIL-COMMITTED), and what a placed record names was durable before the record
+//!       (REDIRECT-BEFORE-COMMIT);
+//!   ST3 a segment is used again only after a checkpoint (CKPT-BEFORE-RECYCLE);
+//!   ST4 a bad batch before a good one stops the open (NO-SILENT-TRUNCATION);
+//!   ST5 after a failed sync or write nothing more is done or answered (FSYNC-ONCE);
+//!   ST6 every change since its watermark is in the unstable list, also after a crash.
 //! Not here: threads and queues (sheep), the rules of changes (`contents`).
 
+mod checkpoint;
+mod commit;
+pub(crate) mod files;
+mod hold;
+mod load;
+mod open;
+mod options;
+mod pending;
+mod place;
+mod plan;
+mod read;
 mod room;
+mod statistics;
+mod work;
 
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::os::fd::BorrowedFd;
 
-use sheepdog_proto::wire::WireError;
+use sheepdog_proto::View;
 
-use crate::contents::change::{Span, check_data};
-use crate::contents::{Contents, Stage};
-use crate::disk::Disk;
+use crate::contents::Contents;
+use crate::contents::pages::PageKey;
 use crate::disk::guarded::GuardedDisk;
-use crate::error::{Corruption, StoreError};
-use crate::journal::record::Record;
-use crate::journal::replay::{Replay, Verified};
-use crate::journal::segment::SegmentHeader;
-use crate::journal::{self, JOURNAL_DIR, Journal, Room};
-use crate::object::cache::{Limits, Objects};
-use crate::object::{NEW_DIR, OBJECTS_DIR};
+use crate::disk::{Ended, Ticket};
+use crate::error::StoreError;
 use crate::request::{Reply, Request};
-use crate::tombstone::Tombstones;
-use crate::unstable::UnstableList;
-use room::{batch_bytes_max, is_change, merge_waiting};
+use crate::wal::Wal;
+use checkpoint::Checkpointer;
+use commit::Commits;
+use files::Files;
+#[cfg(test)]
+pub(crate) use files::SLAB_UNITS;
+pub use options::{OpenReport, Options};
+use pending::Pending;
+use place::Placings;
+use read::Reading;
+use room::Room;
+pub use statistics::Statistics;
+use work::Work;
 
-/// Records that may wait for the next commit, at most.
-const WAITING_MAX: usize = 256;
+/// The reply to a request, by the token that came with it.
+pub type Answer = (u64, Result<Reply, StoreError>);
 
-/// How a store uses its disk and its memory. All take effect at `open`.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// A journal segment longer than this is checkpointed, in bytes. Default 64 MiB. More
-    /// means rarer checkpoints, a longer replay, and up to twice as much space.
-    pub journal_bytes_max: u64,
-    /// Object files kept open. Default 512. Fewer means more opens, and a sync of each
-    /// changed file that must be closed.
-    pub open_files_max: usize,
-    /// Memory for metadata of objects, in bytes. Default 16 MiB: about 900 of 4 MiB.
-    pub metadata_bytes_max: usize,
-    /// Space that new data leave free for the file system itself, in bytes. Default 16 MiB.
-    pub reserve_bytes: u64,
-    /// Any number that guests cannot know, new for each open: it keeps their data from
-    /// passing for journal batches. Default zero, which is for tests only.
-    pub salt: u64,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            journal_bytes_max: 64 << 20,
-            open_files_max: 512,
-            metadata_bytes_max: 16 << 20,
-            reserve_bytes: 16 << 20,
-            salt: 0,
-        }
-    }
-}
-
-/// What `open` found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OpenReport {
-    /// Object files.
-    pub objects: usize,
-    /// Journal batches that were done again.
-    pub batches: u64,
-    /// Whether a batch after them was cut by a crash; nobody was told that it was durable.
-    pub is_torn: bool,
-    /// Whether the store was made just now.
-    pub is_new: bool,
-    /// Files in the store's directories that are not the store's. They are left alone.
-    pub strangers: Vec<String>,
-}
-
-/// Objects in one directory. See [`Store::execute`].
+/// Objects on one directory of a disk. See the module.
 pub struct Store {
-    contents: Contents,
-    journal: Journal,
-    /// Records that may wait for the next commit.
-    waiting: Vec<Record>,
+    disk: GuardedDisk,
+    files: Files,
     options: Options,
+    contents: Contents,
+    wal: Wal,
+    queue: VecDeque<Queued>,
+    pending: Pending,
+    commits: Commits,
+    placings: Placings,
+    checkpointer: Checkpointer,
+    room: Room,
+    jobs: BTreeMap<u64, Job>,
+    readings: BTreeMap<u64, Reading>,
+    questions: VecDeque<Question>,
+    /// Reads that wait for large writes before them.
+    parked: Vec<Parked>,
+    work: BTreeMap<Ticket, Work>,
+    answers: Vec<Answer>,
+    statistics: Statistics,
+    last_id: u64,
+    ended: Vec<Ended>,
+}
+
+/// A request that is not planned yet.
+#[derive(Debug)]
+struct Queued {
+    token: u64,
+    request: Request,
+    /// Pages that are kept in memory for it.
+    pages: Vec<PageKey>,
+    /// Times that it was read and did not match its checksums.
+    attempts: u32,
+    /// It has waited for the large writes before it.
+    has_waited: bool,
+}
+
+/// A change that is answered when all its parts are committed.
+#[derive(Debug)]
+struct Job {
+    token: u64,
+    /// Parts that are not committed.
+    parts: u32,
+    /// Blocks that change.
+    blocks: u32,
+    /// Why a part was refused.
+    error: Option<StoreError>,
+}
+
+/// A read of blocks into which large writes that came before it are under way.
+#[derive(Debug)]
+struct Parked {
+    queued: Queued,
+    /// The newest of those writes.
+    after_placing: u64,
+}
+
+/// A question about what is committed, which waits for everything before it.
+#[derive(Debug)]
+struct Question {
+    token: u64,
+    request: Request,
+    /// Changes that are being put in place, up to this one, must have been planned.
+    after_placing: u64,
+    /// Then this batch must be committed.
+    after_batch: Option<u64>,
 }
 
 impl Store {
-    /// Opens the store in a disk's directory, makes it if the directory is empty, and replays
-    /// the journal. Everything that was acknowledged is there, and durable, on return.
-    ///
-    /// # Errors
-    /// `Corrupt` if the journal is not whole: nothing has been changed then. `Full` if there
-    /// is no space for a journal. `Io` and `Failed` if the disk cannot be used.
-    pub fn open(disk: Box<dyn Disk>, options: Options) -> Result<(Self, OpenReport), StoreError> {
-        let mut disk = GuardedDisk::new(disk);
-        let has_objects_dir = disk.list("")?.iter().any(|entry| entry.name == OBJECTS_DIR);
-        for directory in [OBJECTS_DIR, NEW_DIR, JOURNAL_DIR] {
-            disk.create_dir(directory)?;
+    /// Queues a request. Its reply comes with `token` out of `take_replies`; requests are
+    /// executed in the order in which they come.
+    pub fn submit(&mut self, token: u64, request: Request) {
+        if let Some(failure) = self.failure() {
+            let failure = failure.clone();
+            self.answers.push((token, Err(failure)));
+            return;
         }
-        disk.sync_dir("")?;
-        // Who named the newest segment may have been killed before its name was durable.
-        disk.sync_dir(JOURNAL_DIR)?;
-        let limits = Limits { files: options.open_files_max, bytes: options.metadata_bytes_max };
-        let (segments, foreign) = journal::list_segments(&mut disk)?;
-        if !has_objects_dir && !segments.is_empty() {
-            return Err(Corruption::NoObjects.into());
-        }
-        let mut replay = match segments.last() {
-            Some(newest) => Some(Replay::open(&mut disk, *newest)?),
-            None => None,
-        };
-        let verified = match &mut replay {
-            Some(replay) => replay.verify(&mut disk)?,
-            None => Verified::default(),
-        };
-        let (objects, mut strangers) = Objects::scan(&mut disk, limits)?;
-        strangers.extend(foreign);
-        if replay.is_none() && objects.count() > 0 {
-            return Err(Corruption::NoJournal.into());
-        }
-        let (unstable, tombstones) = (UnstableList::default(), Tombstones::default());
-        let reserve_bytes = options.reserve_bytes;
-        let mut contents = Contents { disk, objects, unstable, tombstones, reserve_bytes };
-        let is_new = replay.is_none();
-        if let Some(replay) = replay {
-            contents.replay(replay)?;
-        }
-        let journal = begin_after(&mut contents, &segments, options)?;
-        let report = OpenReport {
-            objects: contents.objects.count(),
-            batches: verified.batches.saturating_sub(1), // Batch zero is the unstable list.
-            is_torn: verified.is_torn,
-            is_new,
-            strangers,
-        };
-        Ok((Self { contents, journal, waiting: Vec::new(), options }, report))
+        let pages = self.want_pages(&request);
+        self.queue.push_back(Queued { token, request, pages, attempts: 0, has_waited: false });
     }
 
-    /// Executes a batch in order. Every change that is answered with `Done` is durable on
-    /// return, all of them by one commit; reads see the changes before them in the batch.
+    /// Lets everything go on as far as it can. With `wait` it returns only when there are
+    /// replies, or when nothing is under way any more.
+    pub fn turn(&mut self, wait: bool) {
+        loop {
+            self.go_on();
+            let mut ended = std::mem::take(&mut self.ended);
+            self.disk.reap(false, &mut ended);
+            if ended.is_empty() && wait && self.answers.is_empty() && self.failure().is_none() {
+                self.disk.reap(true, &mut ended);
+            }
+            let is_idle = ended.is_empty();
+            for ended in ended.drain(..) {
+                self.take_ended(ended);
+            }
+            self.ended = ended;
+            if self.failure().is_some() {
+                self.answer_all_failed();
+                return;
+            }
+            if is_idle {
+                return;
+            }
+        }
+    }
+
+    /// Replies since the last call.
+    pub fn take_replies(&mut self) -> Vec<Answer> {
+        std::mem::take(&mut self.answers)
+    }
+
+    /// Becomes readable when `turn` has something to do; `None` where only `turn(true)` helps.
+    #[must_use]
+    pub fn wakeup(&self) -> Option<BorrowedFd<'_>> {
+        self.disk.wakeup()
+    }
+
+    /// Call it about ten times a second: what found no space is tried again, space that is no
+    /// longer used goes back after some seconds, and what changed is in place after a minute.
+    pub fn tick(&mut self) {
+        self.room.forget();
+        self.commits.forget_full();
+        self.retry_checkpoint();
+        self.checkpoint_in_time();
+    }
+
+    /// Executes requests in order and waits for all replies. Every change that is answered with
+    /// `Done` is durable on return; reads see the changes before them.
     ///
     /// # Errors
     /// Each reply has its own; after `Failed` every later one is `Failed`, too. A change that
-    /// is answered with `Failed` may be found after the next open, or not.
+    /// is answered with `Failed` may be found after the next open, or not. `Full` also where
+    /// only more space would let the request go on; such a change may take effect later.
     pub fn execute(&mut self, requests: Vec<Request>) -> Vec<Result<Reply, StoreError>> {
         let count = requests.len();
-        let room = self.make_room(&requests);
-        let mut stage = Stage::new(std::mem::take(&mut self.waiting));
-        let replies: Vec<_> = requests
-            .into_iter()
-            .map(|request| match &room {
-                Err(error) if is_change(&request) => Err(error.clone()),
-                _ => self.perform(&mut stage, request),
-            })
-            .collect();
-        match self.finish(stage, room == Ok(true)) {
-            Ok(()) => replies,
-            Err(error) => vec![Err(error); count],
+        for (token, request) in (0..).zip(requests) {
+            self.submit(token, request);
         }
+        let mut replies: Vec<Option<Result<Reply, StoreError>>> = vec![None; count];
+        let mut left = count;
+        while left > 0 {
+            self.turn(true);
+            let answers = self.take_replies();
+            if answers.is_empty() {
+                self.refuse_all();
+            }
+            for (token, reply) in answers {
+                replies[token as usize] = Some(reply);
+                left -= 1;
+            }
+        }
+        replies.into_iter().flatten().collect()
     }
 
-    /// Syncs everything in place and begins a new journal segment, so that the next open has
-    /// nothing to replay. Call it when idle, and before a clean stop.
+    /// Writes a checkpoint and waits for it, so that the next open has nothing to replay. Call
+    /// it before a clean stop.
     ///
     /// # Errors
-    /// `Full` if there is no space for a segment: the store goes on with the old one.
-    /// `Failed` if a sync or a write failed.
+    /// `Full` if there is no space for it: the store goes on with the old one. `Failed` if a
+    /// sync or a write failed.
     pub fn checkpoint(&mut self) -> Result<(), StoreError> {
-        if let Some(failure) = self.failure() {
-            return Err(failure.clone());
+        self.finish_checkpoint()?;
+        self.checkpointer.is_wanted = true;
+        self.finish_checkpoint()
+    }
+
+    fn finish_checkpoint(&mut self) -> Result<(), StoreError> {
+        loop {
+            if let Some(failure) = self.failure() {
+                return Err(failure.clone());
+            }
+            let is_begun = self.checkpointer.is_running() || self.commits.begins_checkpoint();
+            if !is_begun && !self.checkpointer.is_wanted {
+                return Ok(());
+            }
+            let before = self.statistics.clone();
+            self.turn(true);
+            if self.work.is_empty() && before == self.statistics && self.failure().is_none() {
+                self.checkpointer.is_wanted = false;
+                return Err(StoreError::Full);
+            }
         }
-        self.contents.objects.sync(&mut self.contents.disk)?; // SE2
-        let sequence = next_sequence(self.journal.sequence())?;
-        let journal = begin_segment(&mut self.contents, sequence, self.options)?;
-        let old = std::mem::replace(&mut self.journal, journal);
-        // The new segment's unstable list says it already.
-        self.waiting.clear();
-        old.retire(&mut self.contents.disk)
     }
 
-    /// Bytes in the journal that a checkpoint would make superfluous.
-    #[must_use]
-    pub fn journal_bytes(&self) -> u64 {
-        self.journal.appended()
+    /// Asks for a checkpoint that goes on beside everything else; `statistics` counts it when it
+    /// has ended.
+    pub const fn want_checkpoint(&mut self) {
+        self.checkpointer.is_wanted = true;
     }
 
-    /// Sequence number of the journal segment in use; each checkpoint begins the next one.
+    /// Whether requests or a checkpoint are under way.
     #[must_use]
-    pub fn segment(&self) -> u64 {
-        self.journal.sequence()
+    pub fn is_busy(&self) -> bool {
+        !self.work.is_empty() || !self.queue.is_empty() || !self.answers.is_empty()
+    }
+
+    /// Segment of the log in use.
+    #[must_use]
+    pub fn segment(&self) -> u32 {
+        self.wal.segment()
+    }
+
+    /// What was done since the store was opened.
+    #[must_use]
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
     }
 
     /// Number of objects.
     #[must_use]
     pub fn object_count(&self) -> usize {
-        self.contents.objects.count()
+        self.contents.objects.values().filter(|object| object.exists()).count()
     }
 
     /// Bytes that new data can still take.
@@ -204,148 +281,86 @@ impl Store {
     /// # Errors
     /// `Io` if the file system does not say, `Failed` after a failure.
     pub fn free_space(&mut self) -> Result<u64, StoreError> {
-        let free = self.contents.disk.free_space()?;
-        Ok(free.saturating_sub(self.options.reserve_bytes))
+        let free = self.disk.free_space()?;
+        Ok(free.saturating_sub(self.options.reserve_bytes + self.contents.dirty_bytes()))
     }
 
     /// Why the store has stopped for good, if it has.
     #[must_use]
     pub fn failure(&self) -> Option<&StoreError> {
-        self.contents.disk.failure()
+        self.disk.failure()
     }
 
-    /// Reserves journal space for a batch, by a checkpoint if need be. False if the batch
-    /// needs none.
-    fn make_room(&mut self, requests: &[Request]) -> Result<bool, StoreError> {
-        let has_changes = requests.iter().any(is_change);
-        if !has_changes && self.waiting.len() < WAITING_MAX {
-            return Ok(false);
+    fn go_on(&mut self) {
+        if self.failure().is_some() {
+            self.answer_all_failed();
+            return;
         }
-        let waiting: usize = self.waiting.iter().map(Record::encoded_bytes).sum();
-        let bytes = batch_bytes_max(requests, waiting as u64);
-        for _ in 0..2 {
-            match self.journal.room_for(&mut self.contents.disk, bytes)? {
-                Room::Ready => return Ok(true),
-                Room::AfterCheckpoint => self.checkpoint()?,
-                Room::Full => break,
-            }
-        }
-        Err(StoreError::Full)
+        self.unpark();
+        self.plan_queue();
+        self.sync_placings();
+        self.start_commit();
+        self.drive_checkpoint();
+        self.answer_questions();
+        self.contents.pages.trim(self.options.metadata_bytes_max);
     }
 
-    fn perform(&mut self, stage: &mut Stage, request: Request) -> Result<Reply, StoreError> {
-        let contents = &mut self.contents;
-        match request {
-            Request::Write { oid, object_shift, first_block, stamp, view, checksums, data } => {
-                let count = check_data(oid, first_block, &checksums, &data)?;
-                let span = Span::check(oid, object_shift, (first_block, count), stamp, view)?;
-                let blocks = contents.write(stage, span, &checksums, &data)?;
-                Ok(Reply::Done { blocks })
-            }
-            Request::Hole { oid, object_shift, first_block, count, stamp, view } => {
-                let span = Span::check(oid, object_shift, (first_block, count), stamp, view)?;
-                Ok(Reply::Done { blocks: contents.hole(stage, span)? })
-            }
-            Request::Reset { oid, stamp, view } => {
-                Ok(Reply::Done { blocks: contents.reset(stage, oid, stamp, view)? })
-            }
-            Request::Read { oid, first_block, count } => {
-                contents.read(stage, oid, first_block, count).map(Reply::Read)
-            }
-            Request::Stamps { oid, first_block, count } => {
-                let (base, blocks) = contents.stamps(stage, oid, first_block, count)?;
-                Ok(Reply::Stamps { base, blocks })
-            }
-            Request::List { after, limit } => contents.list(stage, after, limit).map(Reply::List),
-            Request::Unstable { vid } => Ok(Reply::Unstable(contents.unstable.of(vid))),
-            Request::Watermark { vid, stable } => {
-                contents.watermark(stage, vid, stable);
-                Ok(Reply::Done { blocks: 0 })
-            }
-            Request::Settle { vid, below, oids } => {
-                contents.settle(stage, vid, below, oids);
-                Ok(Reply::Done { blocks: 0 })
-            }
+    fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    fn answer(&mut self, token: u64, reply: Result<Reply, StoreError>) {
+        self.answers.push((token, reply));
+    }
+
+    /// ST5: nothing is known any more.
+    fn answer_all_failed(&mut self) {
+        if let Some(failure) = self.failure().cloned() {
+            self.answer_all(&failure);
         }
     }
 
-    /// Commits a stage, for which room was made if it has changes, and puts it in place (SE1).
-    fn finish(&mut self, mut stage: Stage, has_room: bool) -> Result<(), StoreError> {
-        let contents = &mut self.contents;
-        if let Some(failure) = contents.disk.failure() {
-            return Err(failure.clone());
+    fn answer_all(&mut self, error: &StoreError) {
+        let parked = std::mem::take(&mut self.parked).into_iter().map(|parked| parked.queued);
+        let queued = self.queue.drain(..).chain(parked).map(|queued| queued.token);
+        let jobs = std::mem::take(&mut self.jobs).into_values().map(|job| job.token);
+        let readings = std::mem::take(&mut self.readings);
+        let questions = self.questions.drain(..).map(|question| question.token);
+        let tokens = queued
+            .chain(jobs)
+            .chain(readings.into_values().map(|reading| reading.token))
+            .chain(questions);
+        self.answers.extend(tokens.map(|token| (token, Err(error.clone()))));
+    }
+
+    /// Nothing goes on without more space.
+    fn refuse_all(&mut self) {
+        for queued in std::mem::take(&mut self.queue) {
+            self.release_pages(&queued.pages);
+            self.answer(queued.token, Err(StoreError::Full));
         }
-        if stage.must_commit() || (has_room && stage.batch.records.len() >= WAITING_MAX) {
-            self.journal.append(&mut contents.disk, &stage.batch)?;
-        } else {
-            self.waiting = merge_waiting(std::mem::take(&mut stage.batch.records));
-        }
-        contents.apply(&stage).map_err(|error| contents.disk.stop(error))
+        self.answer_all(&StoreError::Full);
     }
 }
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (objects, segment) = (self.object_count(), self.segment());
-        let failure = self.failure();
         f.debug_struct("Store")
-            .field("objects", &objects)
-            .field("segment", &segment)
-            .field("failure", &failure)
+            .field("objects", &self.contents.objects.len())
+            .field("segment", &self.segment())
+            .field("queued", &self.queue.len())
+            .field("under way", &self.work)
+            .field("log files ready", &self.wal.ready())
+            .field("commits", &self.commits)
+            .field("checkpointer", &self.checkpointer)
+            .field("failure", &self.failure())
             .finish_non_exhaustive()
     }
 }
 
-impl Contents {
-    /// Does a verified journal again, and makes all of it durable in place.
-    fn replay(&mut self, mut replay: Replay) -> Result<(), StoreError> {
-        replay.make_durable(&mut self.disk)?;
-        while let Some(batch) = replay.next(&mut self.disk)? {
-            self.redo(batch)?;
-        }
-        replay.close(&mut self.disk);
-        self.objects.sync(&mut self.disk)
-    }
-}
-
-/// Begins the segment after those that were found, which are done with.
-fn begin_after(
-    contents: &mut Contents,
-    segments: &[u64],
-    options: Options,
-) -> Result<Journal, StoreError> {
-    let newest = segments.last().copied();
-    for older in segments.iter().filter(|segment| Some(**segment) != newest) {
-        journal::retire_segment(&mut contents.disk, *older)?;
-    }
-    let sequence = next_sequence(newest.unwrap_or(0))?;
-    let journal = begin_segment(contents, sequence, options)?;
-    if let Some(newest) = newest {
-        journal::retire_segment(&mut contents.disk, newest)?;
-    }
-    match journal::keep_spare(&mut contents.disk, options.journal_bytes_max) {
-        Ok(()) | Err(StoreError::Full) => Ok(journal),
-        Err(error) => Err(error),
-    }
-}
-
-/// Begins a segment with the unstable list as it is (ST6).
-fn begin_segment(
-    contents: &mut Contents,
-    sequence: u64,
-    options: Options,
-) -> Result<Journal, StoreError> {
-    let unstable = contents.unstable.iter().map(Record::Unstable).collect();
-    let header = SegmentHeader { sequence, salt: options.salt };
-    let journal = Journal::begin(&mut contents.disk, header, unstable, options.journal_bytes_max)?;
-    contents.begin_segment();
-    Ok(journal)
-}
-
-fn next_sequence(segment: u64) -> Result<u64, StoreError> {
-    let why = WireError::Invalid("sequence of a journal segment");
-    segment.checked_add(1).ok_or_else(|| Corruption::Segment { segment, why }.into())
-}
+/// A view that raises nothing.
+const NO_VIEW: View = View(0);
 
 #[cfg(test)]
 #[path = "store/tests.rs"]

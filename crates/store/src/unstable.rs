@@ -2,7 +2,7 @@
 //!
 //! Why: when the writer of a VDI dies, its copies can differ only in these changes.
 //! Way: filled by every applied change, emptied by watermarks and settlements; rebuilt from
-//!      the journal after a crash, copied into each new segment.
+//!      the journal after a crash, copied into each segment from which replay may begin.
 //! Holds:
 //!   U1 a watermark covers its own generation only: older ones leave by `settle`.
 
@@ -16,6 +16,7 @@ use crate::request::Unstable;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct UnstableList {
     changes: BTreeMap<Vid, Changes>,
+    count: usize,
 }
 
 /// Changes of one VDI. One stamp can name several: the parts of a write that were applied.
@@ -24,7 +25,8 @@ type Changes = BTreeMap<Stamp, BTreeSet<Unstable>>;
 impl UnstableList {
     pub(crate) fn insert(&mut self, change: Unstable) {
         let changes = self.changes.entry(change.oid.vid()).or_default();
-        changes.entry(change.stamp).or_default().insert(change);
+        let is_new = changes.entry(change.stamp).or_default().insert(change);
+        self.count += usize::from(is_new);
     }
 
     /// Changes of `stable`'s generation up to it leave (U1).
@@ -35,7 +37,7 @@ impl UnstableList {
         let first = Stamp::new(stable.generation(), 0);
         let gone: Vec<Stamp> = changes.range(first..=stable).map(|(stamp, _)| *stamp).collect();
         for stamp in gone {
-            changes.remove(&stamp);
+            self.count -= changes.remove(&stamp).map_or(0, |parts| parts.len());
         }
         if changes.is_empty() {
             self.changes.remove(&vid);
@@ -52,7 +54,9 @@ impl UnstableList {
             if stamp.generation() >= below {
                 return true;
             }
+            let before = parts.len();
             parts.retain(|change| !oids.contains(&change.oid));
+            self.count -= before - parts.len();
             !parts.is_empty()
         });
         if changes.is_empty() {
@@ -63,6 +67,11 @@ impl UnstableList {
     /// The list of one VDI, in the order of stamps.
     pub(crate) fn of(&self, vid: Vid) -> Vec<Unstable> {
         self.changes.get(&vid).into_iter().flat_map(BTreeMap::values).flatten().copied().collect()
+    }
+
+    /// Changes of all VDIs.
+    pub(crate) const fn len(&self) -> usize {
+        self.count
     }
 
     /// Every change of every VDI.

@@ -21,7 +21,7 @@ const fn need(program: &'static str, package: &'static str) -> Need {
     Need { program, package }
 }
 
-/// What the tests start.
+/// What the tests and the bench start.
 pub(super) const PROGRAMS: &[Need] = &[
     need("tgtd", "tgt"),
     need("tgtadm", "tgt"),
@@ -35,6 +35,7 @@ pub(super) const PROGRAMS: &[Need] = &[
     need("mkfs.ext4", "e2fsprogs"),
     need("e2fsck", "e2fsprogs"),
     need("debugfs", "e2fsprogs"),
+    need("fio", "fio"),
 ];
 
 /// What the build of QEMU 5.2 starts and links.

@@ -1,7 +1,8 @@
 //! Numbered disasters: real sheep, real clients, real signals.
 //!
 //! Way: each file is one subject; the number in its name is its place in a full run. Sizes come
-//!      from the environment: `SHEEPDOG_ROUNDS` (kills of a client's own sheep, 100).
+//!      from the environment: `SHEEPDOG_ROUNDS` (kills of a client's own sheep, 100),
+//!      `SHEEPDOG_CUTS` (power cuts of each recorded store, 12; 0 is after every sync).
 //!      `SHEEPDOG_BIN` names the folder of the tested programs, `SHEEPDOG_QEMU52` that of QEMU 5.2.
 
 mod t01_every_face;
@@ -18,3 +19,7 @@ mod t11_shards_and_metrics;
 mod t12_playground;
 mod t13_catalogue;
 mod t14_refused_starts;
+mod t15_too_few_copies;
+mod t16_scattered_rot;
+mod t18_recorder;
+mod t19_kill_loop;

@@ -4,9 +4,10 @@
 //! What QEMU 5.2's own driver can do is limited by a mistake of its own: when it loses its
 //! connection, a coroutine goes on being used after its end. QEMU aborts ("self != co", "already
 //! scheduled in 'qemu_co_sleep_ns'") or stops sending if it is given a command while it pauses
-//! before it reconnects, and again some 60 requests later, when the coroutine's memory comes to be
-//! used anew; the requests and answers on the wire are right all the time. So each QEMU 5.2 here
-//! lives through one kill, is left alone until it has reconnected, and goes on for a while.
+//! before it reconnects, and again when the coroutine's memory comes to be used anew: some requests
+//! later, the sooner the more were in flight. The requests and answers on the wire are right all
+//! the time. So each QEMU 5.2 here writes one by one, lives through one kill, is left alone until
+//! it has reconnected, and goes on for a while.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,17 +68,17 @@ async fn qemu_5_2_reconnects_and_goes_on() -> Result<()> {
     herd.create("disk", SIZE).await?;
     let uris = [herd.sheep(OWN).sheepdog_uri("disk"), herd.sheep(OWN).sheepdog_unix_uri("disk")];
     let mut written = Written::nothing(OBJECTS);
-    for kill in 0..KILLS {
+    for kill in 0..2 * KILLS {
         let words = ["-f", "raw", "-t", "none", &uris[kill as usize % 2]];
         let io = QemuIo::open(setting::qemu52("qemu-io")?, words).await?;
-        let mut stepper = Stepper::new(io, written);
-        stepper.steps(15, STALL).await?;
+        let mut stepper = Stepper::new(io, written).one_by_one();
+        stepper.steps(100, STALL).await?;
         stepper.begin(STALL).await?;
         herd.kill(OWN)?;
         herd.start(OWN).await?;
         herd.sheep(OWN).legacy_client().await?;
         stepper.end(STALL).await.with_context(|| format!("the step with kill {kill}"))?;
-        stepper.steps(3, STALL).await.with_context(|| format!("after kill {kill}"))?;
+        stepper.steps(30, STALL).await.with_context(|| format!("after kill {kill}"))?;
         written = stepper.close().await?;
         let disk = Disk::open(herd.sheep(OTHER), Face::Nbd, "disk").await?;
         written.compare(&disk).await.context("through another sheep")?;

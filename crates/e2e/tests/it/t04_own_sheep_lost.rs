@@ -19,6 +19,9 @@ const CELL_BYTES: usize = 256;
 /// Longest pause between two acknowledged writes.
 const STALL: Duration = Duration::from_secs(30);
 
+/// How long the client's own sheep is the only one that works.
+const ALONE: Duration = Duration::from_millis(500);
+
 struct Round {
     number: u64,
     face: Face,
@@ -90,4 +93,40 @@ async fn nbd_client_loses_its_sheep_and_no_acknowledged_block() -> Result<()> {
 #[tokio::test]
 async fn legacy_client_loses_its_sheep_and_no_acknowledged_block() -> Result<()> {
     rounds(Face::Legacy).await
+}
+
+/// Both other sheep do nothing for a while, then the client's own sheep dies: what was not on
+/// their disks must not have been acknowledged.
+#[tokio::test]
+async fn nothing_is_acknowledged_that_only_the_dead_sheep_has() -> Result<()> {
+    for (number, face) in [Face::NbdUnix, Face::Legacy, Face::Nbd].into_iter().enumerate() {
+        let mut herd = Herd::of(3).format().await?;
+        herd.create("disk", SIZE as u64).await?;
+        let history = SharedHistory::new(SIZE, CELL_BYTES, number as u32);
+        let disk = Arc::new(Disk::open(herd.sheep(0), face, "disk").await?);
+        let mix = Mix { writers: 6, zeros: 5, bytes_max: 256 << 10, seed: number as u64 };
+        let mut traffic = Traffic::start(&disk, &history, mix);
+        traffic.more(50, STALL).await?;
+        for index in [1, 2] {
+            herd.sheep_mut(index).pause()?;
+        }
+        // Long enough for a sheep that acknowledges too early to fill every buffer on the way.
+        tokio::time::sleep(ALONE).await;
+        herd.kill(0)?;
+        traffic.abandon().await;
+        drop(disk);
+        for index in [1, 2] {
+            herd.sheep_mut(index).resume()?;
+        }
+        let mut images = Vec::new();
+        for index in [1, 2] {
+            let disk = Disk::open(herd.sheep(index), Face::Nbd, "disk").await?;
+            let checked = history.check(&disk).await;
+            images.push(checked.with_context(|| format!("{face:?}, through sheep {index}"))?.1);
+            disk.close().await?;
+        }
+        ensure!(images[0] == images[1], "two sheep tell different things");
+        herd.end().await?;
+    }
+    Ok(())
 }

@@ -17,5 +17,9 @@ async fn the_playground_checks_itself_and_finds_sabotage() -> Result<()> {
     }
     let spoiled = dog()?.args(["playground", "--check", "--sabotage"]).run().await?;
     ensure!(spoiled.status.code() == Some(1), "{spoiled}");
+    // It must have found the damage, not failed to do any.
+    let said = spoiled.to_string();
+    ensure!(said.contains("sabotage: one byte of block"), "{said}");
+    ensure!(said.contains("verification failed") && said.contains("cannot be read"), "{said}");
     Ok(())
 }

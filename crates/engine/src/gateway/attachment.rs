@@ -125,6 +125,7 @@ impl Attachment {
         matches!(self.phase, Phase::Barrier)
     }
 
+    #[cfg(test)]
     pub(super) const fn is_drained(&self) -> bool {
         matches!(self.phase, Phase::Drained)
     }

@@ -1,4 +1,5 @@
-//! `/v1/nodes`, `/v1/node`, `/v1/objects`, `/metrics`: sheep, and what this one stores.
+//! `/v1/nodes`, `/v1/node`, `/v1/checkpoint`, `/v1/objects`, `/metrics`: sheep, and what this
+//! one stores.
 
 use std::collections::BTreeMap;
 
@@ -54,6 +55,21 @@ pub(super) async fn info(State(admin): Handler) -> Result<Json<NodeInfo>, AdminE
         available,
         objects,
     }))
+}
+
+/// Puts everything in place that only the stores' logs have.
+pub(super) async fn checkpoint(State(admin): Handler) -> Result<(), AdminError> {
+    for shard in 0..admin.shared.shards.len() {
+        admin
+            .on_shard(shard, |shard, tell| {
+                tokio::task::spawn_local(async move {
+                    shard.checkpoint_store().await;
+                    let _ = tell.send(());
+                });
+            })
+            .await?;
+    }
+    Ok(())
 }
 
 /// True for exactly one of the members that are up.

@@ -29,3 +29,14 @@ fn a_wrong_option_says_what_would_be_right() {
         assert!(error.contains(told), "{arguments:?}: {error}");
     }
 }
+
+#[test]
+fn options_for_developers_are_off_and_not_in_the_help() {
+    let config = check(&["/d"]).unwrap();
+    assert_eq!((config.record, config.engine), (None, Engine::Probe));
+    let config = check(&["--record", "/r", "--disk-engine", "threads", "/d"]).unwrap();
+    assert_eq!((config.record, config.engine), (Some("/r".into()), Engine::Threads));
+    let help = Options::command().render_long_help().to_string();
+    assert!(help.contains("--loglevel"), "{help}");
+    assert!(!help.contains("--record") && !help.contains("--disk-engine"), "{help}");
+}

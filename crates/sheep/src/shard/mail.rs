@@ -84,6 +84,7 @@ impl Shard {
                 let shard = self.clone();
                 tokio::task::spawn_local(async move {
                     shard.detach_all().await;
+                    shard.store.checkpoint();
                     let _ = done.send(());
                 });
             }

@@ -1,22 +1,27 @@
-//! The store's thread: batches go to it, answers come back in the same order.
+//! The store of a shard: it lives on the shard's thread and goes on whenever something is new.
 //!
-//! Why: this form of the store waits for the disk; on a thread of its own it never stops a shard.
-//! Way: `push` gathers what one turn of the shard brings; `flush_store` sends it as one batch;
-//!      the thread takes all batches that wait and executes them as one commit.
+//! Way: `push` queues a request; when the shard has nothing else to do, or the disk has ended
+//!      something, `drive_store` lets the store take a turn and delivers its replies. What one
+//!      turn of the shard brings becomes one commit, and one system call takes it to the disk.
+//! Holds: SL1 the store is never borrowed while a reply is delivered: that may push again.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc as blocking;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sheepdog_proto::peer::Reply as PeerReply;
 use sheepdog_store::{Reply, Request, Store, StoreError};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{Notify, oneshot};
 
 use super::Shard;
 use super::replica::{ReplyTo, translate};
+
+/// How often it is looked whether a checkpoint has ended.
+const CHECK: Duration = Duration::from_millis(10);
 
 type StoreResult = Result<Reply, StoreError>;
 
@@ -32,36 +37,28 @@ pub(crate) enum Then {
 
 /// A shard's end of its store.
 pub(crate) struct StoreLink {
-    batch: RefCell<Vec<Request>>,
-    waiting: RefCell<VecDeque<Then>>,
+    store: RefCell<Store>,
+    waiting: RefCell<BTreeMap<u64, Then>>,
+    last_token: Cell<u64>,
     ready: Notify,
-    thread: blocking::Sender<Vec<Request>>,
 }
 
 impl StoreLink {
-    /// Starts the thread.
-    pub(super) fn start(
-        index: u16,
-        store: Store,
-    ) -> std::io::Result<(Self, mpsc::UnboundedReceiver<Vec<StoreResult>>)> {
-        let (thread, batches) = blocking::channel();
-        let (answers, receiver) = mpsc::unbounded_channel();
-        std::thread::Builder::new()
-            .name(format!("store-{index}"))
-            .spawn(move || run_thread(store, &batches, &answers))?;
-        let link = Self {
-            batch: RefCell::default(),
+    pub(super) fn new(store: Store) -> Self {
+        Self {
+            store: RefCell::new(store),
             waiting: RefCell::default(),
+            last_token: Cell::default(),
             ready: Notify::new(),
-            thread,
-        };
-        Ok((link, receiver))
+        }
     }
 
     /// Queues a request behind all earlier ones.
     pub(crate) fn push(&self, request: Request, then: Then) {
-        self.batch.borrow_mut().push(request);
-        self.waiting.borrow_mut().push_back(then);
+        let token = self.last_token.get() + 1;
+        self.last_token.set(token);
+        self.waiting.borrow_mut().insert(token, then);
+        self.store.borrow_mut().submit(token, request);
         self.ready.notify_one();
     }
 
@@ -71,53 +68,95 @@ impl StoreLink {
         self.push(request, Then::Tell(sender));
         receiver.await.ok()
     }
-}
 
-fn run_thread(
-    mut store: Store,
-    batches: &blocking::Receiver<Vec<Request>>,
-    answers: &mpsc::UnboundedSender<Vec<StoreResult>>,
-) {
-    while let Ok(mut batch) = batches.recv() {
-        while let Ok(more) = batches.try_recv() {
-            batch.extend(more);
+    /// Asks that everything be put in place; the number of checkpoints so far.
+    fn want_checkpoint(&self) -> u64 {
+        let mut store = self.store.borrow_mut();
+        store.want_checkpoint();
+        self.ready.notify_one();
+        store.statistics().checkpoints
+    }
+
+    /// Puts everything in place, so that the next start has nothing to replay. Waits for the
+    /// disk: only for the end of a sheep.
+    pub(super) fn checkpoint(&self) {
+        if let Err(error) = self.store.borrow_mut().checkpoint() {
+            tracing::warn!(%error, "no last checkpoint; the next start will replay the log");
         }
-        if answers.send(store.execute(batch)).is_err() {
-            return;
-        }
+    }
+
+    fn turn(&self) -> Vec<(Then, StoreResult)> {
+        let mut store = self.store.borrow_mut();
+        store.turn(false);
+        let replies = store.take_replies();
+        let mut waiting = self.waiting.borrow_mut();
+        let pair = |(token, reply)| Some((waiting.remove(&token)?, reply));
+        replies.into_iter().filter_map(pair).collect()
+    }
+
+    /// A second handle of what becomes readable when the disk has ended something.
+    #[allow(deprecated)] // Its successor is unsafe; what is owned and never lent out is sound here.
+    fn wakeup(&self) -> std::io::Result<AsyncFd<OwnedFd>> {
+        let store = self.store.borrow();
+        let wakeup = store.wakeup().map(|wakeup| wakeup.try_clone_to_owned());
+        let none = || std::io::Error::other("the disk does not say when it has ended something");
+        AsyncFd::with_interest(wakeup.ok_or_else(none)??, Interest::READABLE)
     }
 }
 
 impl Shard {
-    pub(super) async fn flush_store(self: Rc<Self>) {
+    /// Lets the store go on until the sheep ends.
+    pub(super) async fn drive_store(self: Rc<Self>) {
+        let wakeup = match self.store.wakeup() {
+            Ok(wakeup) => wakeup,
+            Err(error) => crate::stop::die(&format!("store: {error}")),
+        };
         loop {
-            self.store.ready.notified().await;
-            let batch = std::mem::take(&mut *self.store.batch.borrow_mut());
-            if batch.is_empty() {
-                continue;
+            tokio::select! {
+                () = self.store.ready.notified() => {}
+                guard = wakeup.readable() => match guard {
+                    Ok(mut guard) => guard.clear_ready(),
+                    Err(error) => crate::stop::die(&format!("store: {error}")),
+                },
             }
-            self.metrics.store_batches.fetch_add(1, Relaxed);
-            self.metrics.store_requests.fetch_add(batch.len() as u64, Relaxed);
-            if self.store.thread.send(batch).is_err() {
-                crate::stop::die("the store's thread has ended");
+            self.turn_store();
+        }
+    }
+
+    /// Ends when everything that was answered before is in place.
+    pub(crate) async fn checkpoint_store(&self) {
+        // One may be under way that began before the last answer.
+        for _ in 0..2 {
+            let before = self.store.want_checkpoint();
+            while self.store.store.borrow().statistics().checkpoints == before {
+                tokio::time::sleep(CHECK).await;
             }
         }
     }
 
-    pub(super) async fn take_store_replies(
-        self: Rc<Self>,
-        mut replies: mpsc::UnboundedReceiver<Vec<StoreResult>>,
-    ) {
-        while let Some(results) = replies.recv().await {
-            for result in results {
-                let then = self.store.waiting.borrow_mut().pop_front();
-                self.take_store_reply(then, result);
-            }
-            self.run();
+    fn turn_store(self: &Rc<Self>) {
+        let replies = self.store.turn();
+        if replies.is_empty() {
+            return;
+        }
+        for (then, result) in replies {
+            self.take_store_reply(then, result); // SL1
+        }
+        self.run();
+    }
+
+    /// What found no space is tried again, and the counters are shown.
+    pub(super) fn tick_store(self: &Rc<Self>) {
+        self.store.store.borrow_mut().tick();
+        self.turn_store();
+        let store = self.store.store.borrow();
+        self.metrics.set_store(store.statistics());
+        if let Some(failure) = store.failure() {
+            crate::stop::die(&failure.to_string());
         }
     }
 
-    fn take_store_reply(self: &Rc<Self>, then: Option<Then>, result: StoreResult) {
+    fn take_store_reply(self: &Rc<Self>, then: Then, result: StoreResult) {
         if let Err(error) = &result {
             if error.is_fatal() {
                 // The log will say that this sheep is gone, and the others go on without it.
@@ -126,14 +165,14 @@ impl Shard {
             tracing::warn!(%error, "store");
         }
         match then {
-            Some(Then::Reply { reply_to, id, bytes, started }) => {
+            Then::Reply { reply_to, id, bytes, started } => {
                 self.note_replica(bytes, started, result.is_ok());
                 self.reply(&reply_to, PeerReply { id, result: translate(result) });
             }
-            Some(Then::Tell(waiting)) => {
+            Then::Tell(waiting) => {
                 let _ = waiting.send(result);
             }
-            Some(Then::Nothing) | None => {}
+            Then::Nothing => {}
         }
     }
 }

@@ -7,21 +7,26 @@
 //!   F1 live bytes and durable bytes are kept apart; only `sync` and `sync_dir` move them;
 //!   F2 at a power cut each unsynced write is independently kept, lost, or torn at 512 bytes,
 //!      each unsynced name kept or lost, whatever its order;
-//!   F3 bytes whose sync failed never become durable, and a later sync does not say so.
+//!   F3 bytes whose sync failed never become durable, and a later sync does not say so;
+//!   F4 what is under way happens in an order that `shuffle` decides; what was under way when
+//!      the power went off, or the process died, has happened or not.
 
 mod content;
 mod dice;
 mod names;
+mod queue;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
-use super::{Disk, DiskError, Entry, FileId};
+use super::{Disk, DiskError, Ended, Entry, FileId, Operation, Ticket};
 use content::{Change, Inode};
 use names::{Names, Node};
+use queue::Queue;
 
 pub use dice::Dice;
 
@@ -56,6 +61,9 @@ struct State {
     capacity: Option<u64>,
     overstates_space: bool,
     faults: Vec<(Fault, u64)>,
+    queue: Queue,
+    /// Copies that are made before each change and sync, if somebody wants them.
+    forks: Option<Vec<State>>,
 }
 
 impl FakeDisk {
@@ -63,6 +71,25 @@ impl FakeDisk {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// From now on a copy of the disk is kept as it is before each change and sync.
+    pub fn keep_forks(&self) {
+        self.lock().forks = Some(Vec::new());
+    }
+
+    /// The copies since the last call. Each is a disk by itself, to which a power cut or a kill
+    /// can happen.
+    #[must_use]
+    pub fn take_forks(&self) -> Vec<Self> {
+        let forks = self.lock().forks.as_mut().map(std::mem::take).unwrap_or_default();
+        forks.into_iter().map(|state| Self { state: Arc::new(Mutex::new(state)) }).collect()
+    }
+
+    /// A copy of the disk as it is, with what is under way.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self { state: Arc::new(Mutex::new(self.lock().fork())) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -99,22 +126,42 @@ impl FakeDisk {
     pub fn power_cycle(&self, seed: u64) {
         let mut dice = Dice::new(seed);
         let state = &mut *self.lock();
+        state.drop_queue(&mut dice);
         state.names.power_cut(&mut dice);
-        let linked = state.names.linked();
-        state.inodes.retain(|inode, _| linked.contains(inode));
         for inode in state.inodes.values_mut() {
             inode.power_cut(&mut dice);
         }
-        state.handles.clear();
-        state.cut_at = None;
-        state.is_off = false;
-        state.faults.clear();
+        state.come_back();
+    }
+
+    /// Cuts the power now and gives it back: everything that was not synced is lost.
+    pub fn lose_unsynced(&self) {
+        let state = &mut *self.lock();
+        state.queue.clear();
+        state.names.lose_unsynced();
+        for inode in state.inodes.values_mut() {
+            inode.lose_unsynced();
+        }
+        state.come_back();
+    }
+
+    /// What a sync of the file would cover if it began now, for `sync_up_to`.
+    pub(super) fn mark(&self, file: FileId) -> Result<u64, DiskError> {
+        Ok(self.lock().inode("sync", file)?.mark())
+    }
+
+    /// A sync that began at `mark` ends.
+    pub(super) fn sync_up_to(&self, file: FileId, mark: u64) -> Result<(), DiskError> {
+        self.lock().inode("sync", file)?.sync_up_to(mark);
+        Ok(())
     }
 
     /// The process is killed and another one starts: open files are closed, the kernel keeps
     /// what was written, synced or not. With `cut_at` before it, the process dies there.
     pub fn restart(&self) {
         let state = &mut *self.lock();
+        let mut dice = Dice::new(state.operations);
+        state.drop_queue(&mut dice);
         state.handles.clear();
         state.cut_at = None;
         state.is_off = false;
@@ -127,7 +174,8 @@ impl FakeDisk {
         self.lock().faults.push((fault, after));
     }
 
-    /// Bytes the disk can hold from now on, counted in 4 KiB pages.
+    /// Bytes the disk can hold from now on, counted in 4 KiB pages. A file is made only where a
+    /// byte is left.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.lock().capacity = bytes;
     }
@@ -179,6 +227,29 @@ impl FakeDisk {
 }
 
 impl State {
+    fn fork(&self) -> Self {
+        Self {
+            inodes: self.inodes.clone(),
+            names: self.names.clone(),
+            handles: self.handles.clone(),
+            next: self.next,
+            operations: self.operations,
+            capacity: self.capacity,
+            queue: self.queue.fork(),
+            ..Self::default()
+        }
+    }
+
+    /// The power is back: no file is open.
+    fn come_back(&mut self) {
+        let linked = self.names.linked();
+        self.inodes.retain(|inode, _| linked.contains(inode));
+        self.handles.clear();
+        self.cut_at = None;
+        self.is_off = false;
+        self.faults.clear();
+    }
+
     fn fresh(&mut self) -> u64 {
         self.next += 1;
         self.next
@@ -195,6 +266,10 @@ impl State {
     /// Counts a change or sync. True if the power goes off during it.
     fn begin(&mut self, operation: &'static str, path: &str) -> Result<bool, DiskError> {
         self.check_power(operation, path)?;
+        if self.forks.is_some() {
+            let fork = self.fork();
+            self.forks.get_or_insert_default().push(fork);
+        }
         let index = self.operations;
         self.operations += 1;
         self.is_off = self.cut_at == Some(index);
@@ -238,12 +313,22 @@ impl State {
     ) -> Result<(), DiskError> {
         let path = format!("file {}", file.0);
         let goes_off = self.begin(operation, &path)?;
-        let grows = self.inode(operation, file)?.grows_by(&change);
-        if self.capacity.is_some_and(|capacity| grows > 0 && self.used() + grows > capacity) {
-            return Err(DiskError::Full { operation, path });
-        }
+        self.check_capacity(operation, file, &change)?;
         self.inode(operation, file)?.change(change);
         if goes_off { Err(power_is_off(operation, &path)) } else { Ok(()) }
+    }
+
+    fn check_capacity(
+        &mut self,
+        operation: &'static str,
+        file: FileId,
+        change: &Change,
+    ) -> Result<(), DiskError> {
+        let grows = self.inode(operation, file)?.grows_by(change);
+        if self.capacity.is_some_and(|capacity| grows > 0 && self.used() + grows > capacity) {
+            return Err(DiskError::Full { operation, path: format!("file {}", file.0) });
+        }
+        Ok(())
     }
 
     /// Removes inodes that have neither a name nor a handle.
@@ -268,6 +353,9 @@ impl Disk for FakeDisk {
     fn create(&mut self, path: &str) -> Result<FileId, DiskError> {
         let state = &mut *self.lock();
         let goes_off = state.begin("create", path)?;
+        if state.capacity.is_some_and(|capacity| state.used() >= capacity) {
+            return Err(DiskError::Full { operation: "create", path: path.to_owned() });
+        }
         let inode = state.fresh();
         state.names.create("create", path, Node::File(inode))?;
         state.inodes.insert(inode, Inode::default());
@@ -311,7 +399,7 @@ impl Disk for FakeDisk {
             state.begin("write", "")?;
             return Err(io_error("write", &format!("file {}", file.0)));
         }
-        state.change("write", file, Change::Write { offset, bytes: parts.concat() })
+        state.change("write", file, Change::Write { offset, bytes: parts.concat().into() })
     }
 
     fn allocate(&mut self, file: FileId, offset: u64, len: u64) -> Result<(), DiskError> {
@@ -394,5 +482,17 @@ impl Disk for FakeDisk {
         let used = state.used();
         let capacity = state.capacity.filter(|_| !state.overstates_space);
         Ok(capacity.map_or(u64::MAX / 2, |capacity| capacity.saturating_sub(used)))
+    }
+
+    fn submit(&mut self, ticket: Ticket, operation: Operation) {
+        self.lock().queue.push(ticket, operation);
+    }
+
+    fn reap(&mut self, wait: bool, ended: &mut Vec<Ended>) {
+        self.reap_queue(wait, ended);
+    }
+
+    fn wakeup(&self) -> Option<BorrowedFd<'_>> {
+        None
     }
 }

@@ -6,9 +6,10 @@
 //!   G1 once a change failed, nothing reaches the disk any more (ST5);
 //!   G2 a failed read or a refused reservation harms nothing and stops nothing.
 
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use super::{Disk, DiskError, Entry, FileId};
+use super::{Disk, DiskError, Ended, Entry, FileId, Operation, Ticket};
 use crate::error::StoreError;
 
 /// A disk and whether it still can be trusted.
@@ -117,15 +118,6 @@ impl GuardedDisk {
         self.reserve(|disk| disk.allocate(file, offset, len))
     }
 
-    pub(crate) fn punch_hole(
-        &mut self,
-        file: FileId,
-        offset: u64,
-        len: u64,
-    ) -> Result<(), StoreError> {
-        self.change(|disk| disk.punch_hole(file, offset, len))
-    }
-
     pub(crate) fn len(&mut self, file: FileId) -> Result<u64, StoreError> {
         self.look(|disk| disk.len(file))
     }
@@ -154,8 +146,20 @@ impl GuardedDisk {
         self.change(|disk| disk.rename(from, to))
     }
 
-    pub(crate) fn remove(&mut self, path: &str) -> Result<(), StoreError> {
-        self.change(|disk| disk.remove(path))
+    /// Begins an operation; after a failure nothing is begun any more (G1).
+    pub(crate) fn submit(&mut self, ticket: Ticket, operation: Operation) {
+        if self.failure.is_none() {
+            self.disk.submit(ticket, operation);
+        }
+    }
+
+    /// Collects what has ended; what a failure means is for the one who began it to say.
+    pub(crate) fn reap(&mut self, wait: bool, ended: &mut Vec<Ended>) {
+        self.disk.reap(wait, ended);
+    }
+
+    pub(crate) fn wakeup(&self) -> Option<BorrowedFd<'_>> {
+        self.disk.wakeup()
     }
 
     pub(crate) fn free_space(&mut self) -> Result<u64, StoreError> {

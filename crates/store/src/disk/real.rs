@@ -1,51 +1,85 @@
 //! The real disk: files of the operating system, through the page cache.
 //!
-//! Way: `pread`, `pwritev`, `fdatasync`, `fallocate`; each call returns when it is done.
-//! Not here: what is written when (`journal`, `contents`), retries (there are none).
+//! Way: names and waiting calls by `pread`, `pwritev`, `fdatasync`, `fallocate`, each of which
+//!      returns when it is done; submitted operations by an engine.
+//! Not here: what is written when (`journal`, `contents`), what submitted operations repeat
+//!      (`job`; waiting ones repeat nothing).
+
+mod engine;
+mod job;
+mod pool;
+mod ring;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, fallocate, fdatasync, statvfs};
 use rustix::io::Errno;
 
-use super::{Disk, DiskError, Entry, FileId};
+use super::{Disk, DiskError, Ended, Entry, FileId, Operation, Ticket};
+use engine::Run;
+use job::{Job, OpenFile, PARTS_MAX};
 
-/// The largest number of parts the kernel takes in one call.
-const PARTS_MAX: usize = 1024;
+pub use engine::Engine;
+
 /// How much is zero-filled at once where the file system cannot reserve space.
 const ZEROS_BYTES: usize = 64 << 10;
+/// What an error calls a file that is no longer there.
+const CLOSED: &str = "(closed file)";
 
 /// Files below one directory.
 #[derive(Debug)]
 pub struct RealDisk {
     root: PathBuf,
-    files: BTreeMap<FileId, OpenFile>,
+    files: BTreeMap<FileId, Arc<OpenFile>>,
     next: u64,
-}
-
-#[derive(Debug)]
-struct OpenFile {
-    file: File,
-    path: String,
+    engine: Engine,
+    runner: Box<dyn Run>,
+    /// Ended before an engine saw them; each raised the wake-up.
+    refused: Vec<Ended>,
 }
 
 impl RealDisk {
-    /// A disk whose directory is `root`.
+    /// A disk whose directory is `root`, with the best engine that works here.
     ///
     /// # Errors
     /// `NotFound` or `Io` if it is no directory.
     pub fn new(root: &Path) -> Result<Self, DiskError> {
+        Self::with_engine(root, Engine::Probe)
+    }
+
+    /// A disk whose directory is `root`, with an engine of the caller's choice.
+    ///
+    /// # Errors
+    /// `NotFound` or `Io` if it is no directory; `Io` if the engine does not work here.
+    pub fn with_engine(root: &Path, engine: Engine) -> Result<Self, DiskError> {
         let shown = root.display().to_string();
         let metadata =
             fs::metadata(root).map_err(|error| DiskError::sort("open", &shown, error))?;
         if !metadata.is_dir() {
             return Err(DiskError::sort("open", &shown, Errno::NOTDIR.into()));
         }
-        Ok(Self { root: root.to_owned(), files: BTreeMap::new(), next: 1 })
+        let (engine, runner) = engine::start(engine)
+            .map_err(|error| DiskError::sort("start engine", &shown, error))?;
+        Ok(Self {
+            root: root.to_owned(),
+            files: BTreeMap::new(),
+            next: 1,
+            engine,
+            runner,
+            refused: Vec::new(),
+        })
+    }
+
+    /// Which engine carries out submitted operations: never `Probe`.
+    #[must_use]
+    pub fn engine(&self) -> Engine {
+        self.engine
     }
 
     fn full_path(&self, path: &str) -> PathBuf {
@@ -68,7 +102,7 @@ impl RealDisk {
         call: impl FnOnce(&File) -> io::Result<T>,
     ) -> Result<T, DiskError> {
         let Some(open) = self.files.get(&id) else {
-            return Err(DiskError::sort(operation, "(closed file)", Errno::BADF.into()));
+            return Err(DiskError::sort(operation, CLOSED, Errno::BADF.into()));
         };
         call(&open.file).map_err(|error| DiskError::sort(operation, &open.path, error))
     }
@@ -76,7 +110,7 @@ impl RealDisk {
     fn keep(&mut self, path: &str, file: File) -> FileId {
         let id = FileId(self.next);
         self.next += 1;
-        self.files.insert(id, OpenFile { file, path: path.to_owned() });
+        self.files.insert(id, Arc::new(OpenFile::new(file, path)));
         id
     }
 }
@@ -195,6 +229,29 @@ impl Disk for RealDisk {
             Ok(space.f_bavail.saturating_mul(space.f_frsize))
         })
     }
+
+    fn submit(&mut self, ticket: Ticket, operation: Operation) {
+        let (id, name) = job::subject(&operation);
+        let (path, error) = match self.files.get(&id) {
+            None => (CLOSED, Errno::BADF),
+            Some(file) => match Job::new(ticket, file.clone(), operation) {
+                Ok(job) => return self.runner.submit(job),
+                Err(error) => (&*file.path, error),
+            },
+        };
+        self.refused.push(job::refusal(ticket, name, path, error));
+        self.runner.raise();
+    }
+
+    fn reap(&mut self, wait: bool, ended: &mut Vec<Ended>) {
+        let must_wait = wait && self.refused.is_empty();
+        ended.append(&mut self.refused);
+        self.runner.reap(must_wait, ended);
+    }
+
+    fn wakeup(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.runner.wakeup())
+    }
 }
 
 /// One `pwritev`, continued by single writes in the rare case that it stops in the middle.
@@ -239,3 +296,7 @@ fn write_zeros(file: &File, offset: u64, len: u64) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "real/tests.rs"]
+mod tests;

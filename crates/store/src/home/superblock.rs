@@ -25,7 +25,8 @@ pub(crate) const MAGIC: [u8; 8] = *b"SDSUPERB";
 /// The version that this code writes and reads.
 pub(crate) const VERSION: u16 = 1;
 
-const PATH: &str = "superblock";
+/// Name of the file.
+pub(crate) const PATH: &str = "superblock";
 const NEW_PATH: &str = "superblock.new";
 
 /// Offsets of a copy's fields.

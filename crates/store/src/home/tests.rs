@@ -43,8 +43,8 @@ fn two_sheep_cannot_share_a_directory() {
 fn a_directory_with_stores_gets_no_new_name() {
     let directory = tempfile::tempdir().unwrap();
     let mut home = Home::open(directory.path()).unwrap();
-    home.store_disk(0).unwrap();
-    home.store_disk(1).unwrap();
+    home.store_disk(0, Engine::Probe).unwrap();
+    home.store_disk(1, Engine::Probe).unwrap();
     assert!(home.store_path(1).is_dir());
     drop(home);
     std::fs::remove_file(directory.path().join("superblock")).unwrap();
@@ -58,11 +58,11 @@ fn a_store_lives_in_its_home() {
     let directory = tempfile::tempdir().unwrap();
     let mut home = Home::open(directory.path()).unwrap();
     let options = Options { salt: home.new_salt().unwrap(), ..Options::default() };
-    let disk = home.store_disk(0).unwrap();
+    let disk = home.store_disk(0, Engine::Probe).unwrap();
     let (store, report) = Store::open(Box::new(disk), options).unwrap();
     assert!(report.is_new);
     assert!(store.failure().is_none());
-    let again = home.store_disk(0).unwrap();
+    let again = home.store_disk(0, Engine::Probe).unwrap();
     drop(store);
     let (_, report) = Store::open(Box::new(again), options).unwrap();
     assert!(!report.is_new);

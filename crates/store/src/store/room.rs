@@ -1,57 +1,56 @@
-//! Room: how much a batch can take in the journal, and what may wait for the next one.
+//! Room: whether new data may take space.
+//!
+//! Why: a write that needs space is refused before anything is changed; what needs none, or
+//!      gives some back, is never refused.
+//! Holds:
+//!   RO1 everything that was let in and is not in place yet is counted as taken;
+//!   RO2 the file system is asked again after 4 MiB were let in, and whenever it seems full.
 
-use sheepdog_proto::{BLOCK_BYTES, Oid};
+use crate::disk::guarded::GuardedDisk;
+use crate::error::StoreError;
 
-use crate::journal::batch::{ALIGN_BYTES, HEADER_BYTES};
-use crate::journal::record::{RECORD_BYTES, Record};
-use crate::object::shape::Shape;
-use crate::request::Request;
+const ASK_BYTES: u64 = 4 << 20;
 
-/// Whether a request must be committed.
-pub(super) fn is_change(request: &Request) -> bool {
-    matches!(request, Request::Write { .. } | Request::Hole { .. } | Request::Reset { .. })
+/// What is known of free space.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    left: Option<u64>,
+    since: u64,
+    /// The last who asked was refused.
+    is_short: bool,
 }
 
-/// The most that the batch of these requests can take in the journal.
-pub(super) fn batch_bytes_max(requests: &[Request], waiting: u64) -> u64 {
-    // Applied blocks make a record for each run; every second block may begin one. Larger
-    // counts than those of the largest object are refused later.
-    let runs = |blocks: u64| blocks.div_ceil(2).max(1) * (RECORD_BYTES as u64 + 4);
-    let within = |blocks: u64| blocks.min(u64::from(Shape::LARGEST.blocks()));
-    let mut records = HEADER_BYTES as u64 + waiting;
-    let mut blocks = 0;
-    for request in requests {
-        records += match request {
-            Request::Write { checksums, .. } => {
-                let count = within(checksums.len() as u64);
-                blocks += count;
-                runs(count) + count * 4
-            }
-            Request::Hole { count, .. } => runs(within(u64::from(*count))),
-            Request::Settle { oids, .. } => (RECORD_BYTES + oids.len() * size_of::<Oid>()) as u64,
-            _ => RECORD_BYTES as u64,
-        };
+impl Room {
+    /// Asks the file system at the next need.
+    pub(super) fn forget(&mut self) {
+        self.left = None;
     }
-    records.next_multiple_of(ALIGN_BYTES) + blocks * BLOCK_BYTES as u64
-}
 
-/// A later watermark of the same generation says what an earlier one said.
-pub(super) fn merge_waiting(records: Vec<Record>) -> Vec<Record> {
-    let mut merged: Vec<Record> = Vec::new();
-    for record in records {
-        let same = merged.iter_mut().find(|older| match (&**older, &record) {
-            (
-                Record::Watermark { vid: a, stable: older },
-                Record::Watermark { vid: b, stable: newer },
-            ) => a == b && older.generation() == newer.generation(),
-            _ => false,
-        });
-        match (same, &record) {
-            (Some(Record::Watermark { stable, .. }), Record::Watermark { stable: newer, .. }) => {
-                *stable = (*stable).max(*newer);
-            }
-            _ => merged.push(record),
+    /// Whether somebody was refused, and nobody let in since.
+    pub(super) const fn is_short(&self) -> bool {
+        self.is_short
+    }
+
+    /// Takes space for new data, or refuses. `waiting` is what was let in and is not in place.
+    pub(super) fn take(
+        &mut self,
+        disk: &mut GuardedDisk,
+        reserve: u64,
+        waiting: impl Fn() -> u64,
+        bytes: u64,
+    ) -> Result<(), StoreError> {
+        if bytes == 0 {
+            return Ok(());
         }
+        let is_stale = self.since > ASK_BYTES || self.left.is_none_or(|left| left < bytes);
+        if is_stale {
+            self.left = Some(disk.free_space()?.saturating_sub(reserve + waiting()));
+            self.since = 0;
+        }
+        let left = self.left.unwrap_or_default();
+        self.is_short = left < bytes;
+        self.left = Some(left.checked_sub(bytes).ok_or(StoreError::Full)?);
+        self.since += bytes;
+        Ok(())
     }
-    merged
 }

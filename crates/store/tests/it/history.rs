@@ -6,14 +6,18 @@ use sheepdog_store::{Options, Request};
 
 pub(crate) const SHIFT: u8 = 20;
 
-/// Small enough for checkpoints, evictions and reopened files to happen all the time.
+/// A log that a history does not fill, so that segments and checkpoints begin when the test says
+/// so; little memory for metadata.
 pub(crate) fn small_options() -> Options {
     Options {
-        journal_bytes_max: 96 << 10,
-        open_files_max: 2,
-        metadata_bytes_max: 1 << 20,
+        segment_bytes: 1 << 20,
+        segments_max: 5,
+        dirty_bytes_max: 64 << 20,
+        metadata_bytes_max: 8 << 12,
+        warm_units_max: 1,
         reserve_bytes: 0,
         salt: 7,
+        ..Options::default()
     }
 }
 

@@ -2,15 +2,16 @@
 //! the rest.
 //!
 //! Holds (of the store, checked here):
-//!   ST1 after a crash the store is as after the last acknowledged batch, or the one that was
-//!       being executed, whole;
+//!   ST1 after a crash the store is as after the last acknowledged batch and some of the requests
+//!       of the one that was being executed: each whole, and all before it;
 //!   ST6 the unstable list has every change that no watermark or settlement took off.
 
+use sheepdog_proto::Oid;
 use sheepdog_store::disk::fake::Dice;
 use sheepdog_store::{FakeDisk, Reply, Request, Store};
 
 use crate::history::{Event, History, oids, small_options, vid};
-use crate::model::{Model, ask, difference, play};
+use crate::model::{Model, ask, difference, play, try_settle};
 use crate::seeds::for_each_seed;
 
 /// Batches of one history.
@@ -20,59 +21,62 @@ const BATCHES: usize = 14;
 struct Ended {
     /// As after the last batch that was acknowledged.
     acknowledged: Model,
-    /// As after the batch that was not, if there was one.
-    possible: Option<Model>,
+    /// As after each request of the batch that was not, if there was one. A question commits
+    /// what is before it, so that not all of a batch need be one commit.
+    possible: Vec<Model>,
 }
 
-/// Runs a history until it ends or the disk fails.
-fn run(disk: &FakeDisk, seed: u64) -> Ended {
+/// Runs a history until it ends or the disk fails; the power goes off at `cut`.
+fn run(disk: &FakeDisk, seed: u64, cut: Option<u64>) -> Ended {
     let mut history = History::new(seed);
     let mut model = Model::default();
-    let open = || Store::open(Box::new(disk.clone()), small_options());
+    let open = || {
+        cut.into_iter().for_each(|cut| disk.cut_at(cut));
+        Store::open(Box::new(disk.clone()), small_options())
+    };
     let Ok((mut store, _)) = open() else {
-        return Ended { acknowledged: model, possible: None };
+        return Ended { acknowledged: model, possible: Vec::new() };
     };
     for _ in 0..BATCHES {
         let batch = history.batch();
-        let replies = play(&mut store, &mut model, &batch);
+        let replies = play(&mut store, &batch);
         let before = model.clone();
-        for request in &batch {
-            model.execute(request);
-        }
+        let possible: Vec<Model> = batch.iter().map(|request| model.after(request)).collect();
         if replies.iter().any(Result::is_err) {
             assert!(store.failure().is_some(), "an error that does not stop the store");
-            return Ended { acknowledged: before, possible: Some(model) };
+            return Ended { acknowledged: before, possible };
         }
-        let went_on = match history.event() {
-            Event::Nothing => true,
+        match history.event() {
+            Event::Nothing => {}
             Event::Checkpoint => {
                 let is_done = store.checkpoint().is_ok();
                 model.begin_segment();
-                is_done
-            }
-            Event::Restart => {
-                disk.restart();
-                match open() {
-                    Ok((opened, _)) => {
-                        store = opened;
-                        assert_eq!(adopt_unstable(&mut store, &mut model), None);
-                        true
-                    }
-                    Err(_) => false,
+                if !is_done {
+                    return Ended { acknowledged: model, possible: Vec::new() };
                 }
             }
-        };
-        if !went_on {
-            return Ended { acknowledged: model, possible: None };
+            Event::Restart => {
+                drop(store);
+                disk.restart();
+                let Ok((opened, _)) = open() else {
+                    return Ended { acknowledged: model, possible: Vec::new() };
+                };
+                store = opened;
+                assert_eq!(adopt_unstable(&mut store, &mut model), None);
+                let before = model.clone();
+                if try_settle(&mut store, &mut model).is_err() {
+                    return Ended { acknowledged: before, possible: vec![model] };
+                }
+            }
         }
     }
-    Ended { acknowledged: model, possible: None }
+    Ended { acknowledged: model, possible: Vec::new() }
 }
 
 /// After a crash the list may be longer than it need be; the model goes on with it. Says what
 /// is missing, if anything is.
 fn adopt_unstable(store: &mut Store, model: &mut Model) -> Option<String> {
-    let listed: Vec<_> = [vid(1), vid(2)]
+    let listed: Vec<_> = [vid(1), vid(2), vid(9)]
         .into_iter()
         .flat_map(|vid| match ask(store, Request::Unstable { vid }) {
             Reply::Unstable(listed) => listed,
@@ -87,6 +91,13 @@ fn adopt_unstable(store: &mut Store, model: &mut Model) -> Option<String> {
     None
 }
 
+/// Those of the history, and the one of `settle`.
+fn all_oids() -> Vec<Oid> {
+    let mut oids = oids();
+    oids.push(Oid::data(vid(9), 0));
+    oids
+}
+
 /// Opens the store again and compares it with what it may be.
 fn check(disk: &FakeDisk, ended: Ended) {
     let (mut store, _) = Store::open(Box::new(disk.clone()), small_options())
@@ -95,7 +106,7 @@ fn check(disk: &FakeDisk, ended: Ended) {
     let mut differences = Vec::new();
     for mut model in models {
         model.begin_segment();
-        let unlike = difference(&mut store, &model, &oids())
+        let unlike = difference(&mut store, &model, &all_oids())
             .or_else(|| adopt_unstable(&mut store, &mut model));
         if unlike.is_none() {
             go_on(&mut store, model);
@@ -108,10 +119,11 @@ fn check(disk: &FakeDisk, ended: Ended) {
 
 /// A store that survived works on.
 fn go_on(store: &mut Store, mut model: Model) {
+    try_settle(store, &mut model).unwrap();
     let mut history = History::new(99);
     for _ in 0..4 {
         let batch = history.batch();
-        let replies = play(store, &mut model, &batch);
+        let replies = play(store, &batch);
         for (request, reply) in batch.iter().zip(replies) {
             assert_eq!(reply, Ok(model.execute(request)), "after a crash: {request:?}");
         }
@@ -121,8 +133,8 @@ fn go_on(store: &mut Store, mut model: Model) {
 /// How many changes and syncs a history makes when nothing happens.
 fn operations(seed: u64) -> u64 {
     let disk = FakeDisk::new();
-    let ended = run(&disk, seed);
-    assert!(ended.possible.is_none(), "a history fails without a fault");
+    let ended = run(&disk, seed, None);
+    assert!(ended.possible.is_empty(), "a history fails without a fault");
     disk.operations()
 }
 
@@ -131,8 +143,7 @@ fn a_power_cut_at_any_write_or_sync_leaves_old_or_new() {
     for_each_seed(4, |seed| {
         for cut in 0..operations(seed) {
             let disk = FakeDisk::new();
-            disk.cut_at(cut);
-            let ended = run(&disk, seed);
+            let ended = run(&disk, seed, Some(cut));
             disk.power_cycle(seed ^ (cut << 32));
             eprintln_on_panic(cut, || check(&disk, ended));
         }
@@ -148,8 +159,7 @@ fn a_power_cut_while_a_crash_is_repaired_leaves_old_or_new() {
             let cut = dice.below(total);
             let kills = dice.below(2) == 0;
             let disk = FakeDisk::new();
-            disk.cut_at(cut);
-            let ended = run(&disk, seed);
+            let ended = run(&disk, seed, Some(cut));
             // A killed process leaves everything to the kernel, a power cut does not.
             if kills {
                 disk.restart();
@@ -171,8 +181,7 @@ fn a_killed_process_loses_nothing_it_acknowledged() {
     for_each_seed(2, |seed| {
         for cut in 0..operations(seed) {
             let disk = FakeDisk::new();
-            disk.cut_at(cut);
-            let ended = run(&disk, seed);
+            let ended = run(&disk, seed, Some(cut));
             disk.restart();
             eprintln_on_panic(cut, || check(&disk, ended));
         }

@@ -3,7 +3,7 @@
 use sheepdog_store::{RealDisk, Store};
 
 use crate::history::{Event, History, oids, small_options};
-use crate::model::{Model, difference, play};
+use crate::model::{Model, difference, play, settle};
 use crate::seeds::for_each_seed;
 
 #[test]
@@ -17,9 +17,10 @@ fn a_store_on_real_files_answers_as_the_model_does() {
         let mut store = open();
         let mut history = History::new(seed);
         let mut model = Model::default();
+        settle(&mut store, &mut model);
         for step in 0..40 {
             let batch = history.batch();
-            let replies = play(&mut store, &mut model, &batch);
+            let replies = play(&mut store, &batch);
             for (request, reply) in batch.iter().zip(replies) {
                 assert_eq!(reply, Ok(model.execute(request)), "step {step}: {request:?}");
             }
@@ -31,6 +32,15 @@ fn a_store_on_real_files_answers_as_the_model_does() {
         // Not closed in any way: the next open replays.
         drop(store);
         let mut store = open();
+        model.begin_segment();
+        assert_eq!(difference(&mut store, &model, &oids()), None);
+        // It goes on, and is stopped cleanly.
+        settle(&mut store, &mut model);
+        store.checkpoint().unwrap();
+        drop(store);
+        let disk = RealDisk::new(directory.path()).unwrap();
+        let (mut store, report) = Store::open(Box::new(disk), small_options()).unwrap();
+        assert_eq!((report.batches, report.is_torn), (0, false));
         model.begin_segment();
         assert_eq!(difference(&mut store, &model, &oids()), None);
     });

@@ -4,7 +4,7 @@
 
 use sheepdog_proto::Oid;
 use sheepdog_store::disk::fake::Fault;
-use sheepdog_store::{FakeDisk, Reply, Request, Store};
+use sheepdog_store::{FakeDisk, Options, Reply, Request, Store};
 
 use crate::history::{small_options, stamp, vid, write};
 use crate::model::{Model, ask, difference};
@@ -16,34 +16,40 @@ fn object() -> Oid {
     Oid::data(vid(1), 0)
 }
 
+fn options() -> Options {
+    Options { segment_bytes: 0, ..small_options() }
+}
+
 fn open(disk: &FakeDisk) -> Store {
-    let opened = Store::open(Box::new(disk.clone()), small_options());
+    let opened = Store::open(Box::new(disk.clone()), options());
     opened.unwrap_or_else(|error| panic!("open after a crash: {error}")).0
 }
 
 /// A store with one object in place.
-fn settled() -> (FakeDisk, Store) {
+fn settled() -> FakeDisk {
     let disk = FakeDisk::new();
     let mut store = open(&disk);
     ask(&mut store, write(object(), 0, 4, stamp(1, 1), 1, 1));
     store.checkpoint().unwrap();
-    (disk, store)
+    drop(store);
+    disk.restart();
+    disk
 }
 
-/// Opens the store that `prepare` leaves, cuts the power at every operation of the open, and
-/// checks what is there afterwards.
-fn cut_every_repair(prepare: impl Fn() -> FakeDisk, check: impl Fn(&mut Store)) {
-    let count_open = || {
-        let disk = prepare();
-        let before = disk.operations();
+/// Opens the store that a killed process left, cuts the power at every operation of the open,
+/// and checks what is there afterwards.
+fn cut_every_repair(left: &FakeDisk, check: impl Fn(&mut Store)) {
+    let first = left.operations();
+    let count = {
+        let disk = left.fork();
         drop(open(&disk));
-        disk.operations() - before
+        disk.operations() - first
     };
-    for cut in 0..=count_open() {
+    for cut in 0..=count {
         for seed in 0..CUTS {
-            let disk = prepare();
-            disk.cut_at(disk.operations() + cut);
-            drop(Store::open(Box::new(disk.clone()), small_options()));
+            let disk = left.fork();
+            disk.cut_at(first + cut);
+            drop(Store::open(Box::new(disk.clone()), options()));
             disk.power_cycle(seed);
             check(&mut open(&disk));
         }
@@ -59,8 +65,10 @@ fn a_checkpoint_can_be_killed_anywhere_and_its_repair_cut_anywhere() {
         model.execute(request);
     }
     model.begin_segment();
+    let settled = settled();
     let run = |kill: Option<u64>| {
-        let (disk, mut store) = settled();
+        let disk = settled.fork();
+        let mut store = open(&disk);
         assert!(store.execute(more.to_vec()).iter().all(Result::is_ok));
         let before = disk.operations();
         if let Some(kill) = kill {
@@ -78,22 +86,20 @@ fn a_checkpoint_can_be_killed_anywhere_and_its_repair_cut_anywhere() {
         let check = |store: &mut Store| {
             assert_eq!(difference(store, &model, &[object()]), None, "killed at {kill}");
         };
-        cut_every_repair(|| run(Some(kill)).0, check);
+        cut_every_repair(&run(Some(kill)).0, check);
     }
 }
 
 #[test]
 fn a_batch_whose_sync_failed_is_whole_or_absent_after_every_repair() {
-    let prepare = || {
-        let (disk, mut store) = settled();
-        disk.fail(Fault::Sync, 0);
-        let batch = vec![write(object(), 0, 4, stamp(1, 2), 1, 2)];
-        assert!(store.execute(batch)[0].is_err());
-        drop(store);
-        disk.restart();
-        disk
-    };
-    cut_every_repair(prepare, |store| {
+    let disk = settled();
+    let mut store = open(&disk);
+    disk.fail(Fault::Sync, 0);
+    let batch = vec![write(object(), 0, 4, stamp(1, 2), 1, 2)];
+    assert!(store.execute(batch)[0].is_err());
+    drop(store);
+    disk.restart();
+    cut_every_repair(&disk, |store| {
         let read = Request::Read { oid: object(), first_block: 0, count: 4 };
         let Reply::Read(reply) = ask(store, read) else {
             panic!("no read");
@@ -105,14 +111,12 @@ fn a_batch_whose_sync_failed_is_whole_or_absent_after_every_repair() {
 
 #[test]
 fn a_view_that_a_killed_process_raised_stays_raised() {
-    let prepare = || {
-        let (disk, mut store) = settled();
-        ask(&mut store, write(object(), 0, 1, stamp(1, 1), 9, 1));
-        drop(store);
-        disk.restart();
-        disk
-    };
-    cut_every_repair(prepare, |store| {
+    let disk = settled();
+    let mut store = open(&disk);
+    ask(&mut store, write(object(), 0, 1, stamp(1, 1), 9, 1));
+    drop(store);
+    disk.restart();
+    cut_every_repair(&disk, |store| {
         let Reply::List(listing) = ask(store, Request::List { after: None, limit: 9 }) else {
             panic!("no list");
         };

@@ -2,8 +2,8 @@
 
 use sheepdog_proto::{BLOCK_BYTES, Generation, Oid, Payload, Stamp, View};
 use sheepdog_store::{
-    BlockState, FakeDisk, Options, Refusal, Reply, Request, Store, StoreError, Unstable,
-    UnstableKind,
+    BlockState, Corruption, FakeDisk, Options, Refusal, Reply, Request, Store, StoreError,
+    Unstable, UnstableKind,
 };
 
 use crate::history::{SHIFT, small_options, stamp, vid, write};
@@ -97,18 +97,23 @@ fn a_duplicate_under_a_newer_view_raises_the_view_durably() {
 #[test]
 fn a_batch_is_one_commit() {
     let (disk, mut store) = fresh();
-    let warm = (0..4).map(|block| write(object(), block, 1, stamp(1, 1), 1, 1)).collect();
-    store.execute(warm);
-    let before = disk.syncs();
-    let batch = (0..8).map(|block| write(object(), block, 1, stamp(1, 2), 1, 2)).collect();
-    assert!(store.execute(batch).iter().all(Result::is_ok));
-    assert_eq!(disk.syncs() - before, 1);
+    let batch = |sequence| {
+        let write = |block| write(object(), block, 1, stamp(1, sequence), 1, sequence);
+        (0..8).map(write).collect::<Vec<_>>()
+    };
+    // The first one begins a segment, beside which a file of the log is made.
+    store.execute(batch(1));
+    store.turn(true);
+    let before = (disk.syncs(), store.statistics().batches);
+    assert!(store.execute(batch(2)).iter().all(Result::is_ok));
+    assert_eq!((disk.syncs(), store.statistics().batches), (before.0 + 1, before.1 + 1));
 }
 
 #[test]
 fn questions_and_watermarks_touch_no_disk() {
     let (disk, mut store) = fresh();
     ask(&mut store, write(object(), 0, 1, stamp(1, 1), 1, 1));
+    store.turn(true);
     let before = disk.operations();
     ask(&mut store, Request::Read { oid: object(), first_block: 0, count: 2 });
     ask(&mut store, Request::Unstable { vid: vid(1) });
@@ -155,13 +160,14 @@ fn a_reset_takes_the_older_blocks_and_no_newer_one() {
         Reply::Done { blocks: 1 }
     );
     assert_eq!(ask(&mut store, reset(stamp(1, 20))), Reply::Done { blocks: 2 });
-    let files = disk.paths();
-    assert!(files.iter().all(|path| !path.starts_with("obj/")), "{files:?}");
     assert_eq!(store.object_count(), 0);
+    drop(store);
+    disk.power_cycle(1);
+    assert_eq!(open(&disk).object_count(), 0);
 }
 
 #[test]
-fn an_unstable_reset_is_remembered_without_a_file_and_across_a_crash() {
+fn an_unstable_reset_is_remembered_without_an_object_and_across_a_crash() {
     let (disk, mut store) = fresh();
     ask(&mut store, write(object(), 0, 1, stamp(1, 2), 1, 1));
     ask(&mut store, reset(stamp(1, 5)));
@@ -337,16 +343,21 @@ fn an_object_can_come_back_in_another_size() {
 #[test]
 fn open_files_and_memory_are_bounded() {
     let disk = FakeDisk::new();
-    let options = Options { open_files_max: 4, ..small_options() };
+    let options = Options { metadata_bytes_max: 4 << 12, ..small_options() };
     let (mut store, _) = Store::open(Box::new(disk.clone()), options).unwrap();
     for index in 0..40 {
         ask(&mut store, write(Oid::data(vid(1), index), 0, 1, stamp(1, 1), 1, 1));
-        assert!(disk.open_files() <= 5, "four objects and the journal");
     }
-    for index in 0..40 {
-        let read = Request::Read { oid: Oid::data(vid(1), index), first_block: 0, count: 1 };
-        assert!(matches!(ask(&mut store, read), Reply::Read(_)));
-        assert!(disk.open_files() <= 5, "four objects and the journal");
+    store.checkpoint().unwrap();
+    for round in 1..3 {
+        for index in 0..40 {
+            let read = Request::Read { oid: Oid::data(vid(1), index), first_block: 0, count: 1 };
+            assert!(matches!(ask(&mut store, read), Reply::Read(_)));
+            // One slab, metadata, index, two checkpoints, five files of the log.
+            assert!(disk.open_files() <= 10);
+        }
+        let read = store.statistics().read_pages;
+        assert!(read >= 30 * round, "round {round}: {read} pages of 40 were read");
     }
 }
 
@@ -371,14 +382,32 @@ fn a_list_is_read_page_by_page() {
 }
 
 #[test]
-fn strange_files_are_reported_and_left_alone() {
-    let disk = FakeDisk::new();
-    drop(open(&disk));
-    disk.plant("obj/zz/notes.txt", b"mine");
-    disk.plant("obj/00/00000001000000zz", b"mine");
-    disk.plant("journal/old", b"mine");
-    let (_, report) = Store::open(Box::new(disk.clone()), small_options()).unwrap();
-    let strangers = ["obj/00/00000001000000zz", "obj/zz/notes.txt", "journal/old"];
+fn strange_files_are_left_alone_and_those_in_the_log_reported() {
+    let (disk, mut store) = fresh();
+    ask(&mut store, write(object(), 0, 1, stamp(1, 1), 1, 1));
+    drop(store);
+    let strangers = ["wal/00010", "wal/old"];
+    for path in strangers.iter().chain(&["notes", "data/notes", "data/0002"]) {
+        disk.plant(path, b"mine");
+    }
+    let (mut store, report) = Store::open(Box::new(disk.clone()), small_options()).unwrap();
     assert_eq!(report.strangers, strangers);
-    assert!(strangers.iter().all(|path| disk.file_bytes(path).is_some()));
+    assert_eq!(stamps(&mut store, 2), [(1, "data"), (0, "absent")]);
+    for path in strangers.iter().chain(&["notes", "data/notes", "data/0002"]) {
+        assert_eq!(disk.file_bytes(path).as_deref(), Some(&b"mine"[..]), "{path}");
+    }
+}
+
+#[test]
+fn the_store_of_another_sheep_or_shard_is_refused_and_not_touched() {
+    let disk = FakeDisk::new();
+    let own = Options { node: 5, shard: 2, ..small_options() };
+    drop(Store::open(Box::new(disk.clone()), own).unwrap());
+    for other in [Options { node: 6, ..own }, Options { shard: 3, ..own }] {
+        let before = disk.operations();
+        let error = Store::open(Box::new(disk.clone()), other).err();
+        assert_eq!(error, Some(Corruption::OtherOwner { node: 5, shard: 2 }.into()));
+        assert_eq!(disk.operations(), before);
+    }
+    assert!(Store::open(Box::new(disk.clone()), own).is_ok());
 }

@@ -64,8 +64,6 @@ fn an_attachment_without_operations_is_drained_at_once_in_every_phase() {
         stage.attach(A);
         assert!(!stage.is_live(A));
         stage.detach(A);
-        let lost = |event: &Event| matches!(event, Event::Lost(..));
-        assert!(!stage.events.iter().any(lost), "it was given up in order");
         stage.go();
         stage.attach(B);
         assert!(stage.is_live(B));

@@ -164,9 +164,18 @@ impl Names {
 
     /// F2: each unsynced name is kept or lost.
     pub(super) fn power_cut(&mut self, dice: &mut Dice) {
+        self.cut(|| dice.below(2) == 0);
+    }
+
+    /// No unsynced name is kept.
+    pub(super) fn lose_unsynced(&mut self) {
+        self.cut(|| false);
+    }
+
+    fn cut(&mut self, mut is_kept: impl FnMut() -> bool) {
         for directory in self.directories.values_mut() {
             for change in std::mem::take(&mut directory.unsynced) {
-                if dice.below(2) == 0 {
+                if is_kept() {
                     change.apply(&mut directory.durable);
                 }
             }

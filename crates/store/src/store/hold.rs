@@ -1,0 +1,98 @@
+//! Holding back: changes wait while memory or the log has no place for them.
+//!
+//! Why: what is planned can no longer be refused. If the log were to end under it while a
+//!      checkpoint finds no space, nobody could answer it.
+//! Holds:
+//!   HB1 a change is planned only if the log has a place for it and for everything planned before
+//!       it, even if no further checkpoint ends;
+//!   HB2 a change waits for a checkpoint that goes on, and is refused if that waits for space;
+//!   HB3 a change is refused while the unstable list, with which each segment begins, would leave
+//!       less than half of a segment for batches: only watermarks and settlements shorten it.
+
+use sheepdog_proto::BLOCK_BYTES;
+
+use super::Store;
+use super::plan::is_change;
+use crate::error::StoreError;
+use crate::request::Request;
+use crate::wal::record::RECORD_BYTES;
+
+/// Heads of the batches in which a change can begin and end, and what waits for a batch.
+const SLACK_BYTES: u64 = 16 << 10;
+/// Most that the record of one block takes.
+const BLOCK_RECORD_BYTES: u64 = 64;
+const _: () = assert!(RECORD_BYTES as u64 + 8 <= BLOCK_RECORD_BYTES);
+
+impl Store {
+    /// Whether the change at the front must wait. Those that would wait for space are refused.
+    pub(super) fn must_hold_back(&mut self) -> bool {
+        loop {
+            let Some(front) = self.queue.front() else { return false };
+            if !is_change(&front.request) || !self.has_no_place(&front.request) {
+                return false;
+            }
+            let waits_for_space = self.checkpointer.is_blocked() || self.lacks_file();
+            if !waits_for_space && !self.is_list_too_long() {
+                return true; // HB2
+            }
+            if let Some(queued) = self.queue.pop_front() {
+                self.release_pages(&queued.pages);
+                self.answer(queued.token, Err(StoreError::Full));
+            }
+        }
+    }
+
+    /// Whether no checkpoint can begin, because there is no space for a file of the log.
+    fn lacks_file(&self) -> bool {
+        let has_none = self.wal.ready() == 0 && self.commits.lacks_file();
+        has_none && self.commits.is_stuck() && !self.checkpointer.is_running()
+    }
+
+    fn has_no_place(&self, request: &Request) -> bool {
+        let waiting = self.contents.dirty_bytes() + self.commits.bytes();
+        waiting > self.options.dirty_bytes_max
+            || self.commits.is_stuck()
+            || self.may_outgrow_log(request)
+            || self.is_list_too_long()
+    }
+
+    /// HB3.
+    fn is_list_too_long(&self) -> bool {
+        self.list_bytes() + SLACK_BYTES > self.wal.batch_bytes_max()
+    }
+
+    /// HB1. Where nothing is planned, and a checkpoint can begin, a request that is larger than
+    /// the log has its way: the log gives it all it has.
+    fn may_outgrow_log(&self, request: &Request) -> bool {
+        let is_running = self.checkpointer.is_running();
+        let planned = self.commits.encoded_bytes() + self.placings.log_bytes();
+        if planned == 0 && !is_running {
+            return false;
+        }
+        // CO3: the last file is for a segment that begins a checkpoint.
+        let ready = self.wal.ready() as u64;
+        let others = ready.saturating_sub(1);
+        let usable = if is_running { others } else { others.max(ready.min(1)) };
+        planned + log_bytes_max(request) > self.wal.room(usable, self.list_bytes())
+    }
+
+    /// Bytes of the unstable list, with which each segment begins.
+    fn list_bytes(&self) -> u64 {
+        (self.contents.unstable.len() * RECORD_BYTES) as u64
+    }
+}
+
+/// Bytes that a change takes in the log, at most.
+fn log_bytes_max(request: &Request) -> u64 {
+    match request {
+        Request::Write { checksums, .. } => log_bytes_max_of(checksums.len() as u64, true),
+        Request::Hole { count, .. } => log_bytes_max_of(u64::from(*count), false),
+        _ => SLACK_BYTES,
+    }
+}
+
+/// The same for so many blocks, with or without their bytes.
+pub(super) const fn log_bytes_max_of(blocks: u64, has_data: bool) -> u64 {
+    let each = BLOCK_RECORD_BYTES + if has_data { BLOCK_BYTES as u64 } else { 0 };
+    blocks * each + SLACK_BYTES
+}
