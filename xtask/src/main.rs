@@ -2,7 +2,7 @@
 //!
 //! Why: one entry, in Rust, that does the same at home and in CI.
 //! Way: `main` picks a command; [`groups`] runs the whole test, [`setup`] installs what tests
-//!      need, [`tidy`] checks the house style of STYLE.md, [`bench`] measures, [`soak`] kills,
+//!      need, [`tidy`] checks the house style of STYLE.md, `bench` measures, `soak` kills,
 //!      [`repository`] finds the files.
 //! Not here: anything a shipped program needs.
 
