@@ -1,7 +1,7 @@
 //! `dog playground` and its processes, with programs in place of `sheep` that fail in their ways.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -18,12 +18,13 @@ struct Stage {
 impl Stage {
     fn new(script: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("dog").tempdir().unwrap();
-        std::fs::copy(env!("CARGO_BIN_EXE_dog"), folder.path().join("dog")).unwrap();
+        copy_program(Path::new(env!("CARGO_BIN_EXE_dog")), &folder.path().join("dog"));
         let pids = folder.path().join("pids");
         let text = format!("#!/bin/sh\necho $$ >> '{}'\n{script}\n", pids.display());
-        let sheep = folder.path().join("sheep");
-        std::fs::write(&sheep, text).unwrap();
-        std::fs::set_permissions(&sheep, PermissionsExt::from_mode(0o755)).unwrap();
+        let source = folder.path().join("script");
+        std::fs::write(&source, text).unwrap();
+        std::fs::set_permissions(&source, PermissionsExt::from_mode(0o755)).unwrap();
+        copy_program(&source, &folder.path().join("sheep"));
         Self { folder }
     }
 
@@ -60,6 +61,12 @@ impl Stage {
         assert!(text.lines().count() >= count, "{text:?}");
         text.lines().map(|line| Pid::from_raw(line.parse().unwrap()).unwrap()).collect()
     }
+}
+
+/// Copied by another process: a program that this one has open for writing, or a child that
+/// another test has just forked off, cannot be started ("text file busy").
+fn copy_program(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-p").arg(from).arg(to).status().unwrap().success());
 }
 
 fn is_alive(pid: Pid) -> bool {
