@@ -25,7 +25,8 @@ fn another_program_of_that_name_is_refused() {
     let folder = env::temp_dir().join(format!("sheepdog-xtask-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
     for program in PROGRAMS {
-        fs::copy("/bin/echo", folder.join(program)).unwrap();
+        // Not a copy: one that is still open for writing cannot be started.
+        std::os::unix::fs::symlink("/bin/echo", folder.join(program)).unwrap();
     }
     let refused = check(&folder);
     fs::remove_dir_all(&folder).unwrap();
