@@ -12,7 +12,7 @@
 
 use std::collections::VecDeque;
 
-use sheepdog_proto::{Payload, Stamp};
+use sheepdog_proto::{Buffer, Payload, Stamp};
 
 use super::Store;
 use super::work::Work;
@@ -29,8 +29,8 @@ use crate::wal::{Append, file_path};
 const WAITING_MAX: usize = 256;
 /// Header of a batch, and what its head is padded with, at most.
 const BATCH_SLACK_BYTES: u64 = 8 << 10;
-/// How much of a new file of the log is filled at once.
-const FILL_BYTES: u64 = 1 << 20;
+/// A new file of the log is filled from one buffer of this size.
+const FILL_BYTES: u64 = 128 << 10;
 
 /// Changes that are committed together.
 #[derive(Debug, Default)]
@@ -268,7 +268,8 @@ impl Store {
         if self.commits.flight.is_some() {
             return;
         }
-        let wants_checkpoint = self.wants_checkpoint();
+        // Without a file none can begin; what is left of the segment is used.
+        let wants_checkpoint = self.wants_checkpoint() && self.wal.ready() > 0;
         if self.commits.sealed.is_empty() && (self.commits.open.is_due || wants_checkpoint) {
             self.seal();
         }
@@ -280,7 +281,7 @@ impl Store {
             return;
         }
         let is_running = self.checkpointer.is_running();
-        let spare = if is_running { 1 } else { 0 };
+        let spare = usize::from(is_running);
         let begins_checkpoint = !is_running && (wants_checkpoint || self.wal.ready() == 1);
         self.commits.is_stuck = self.wal.ready() <= spare; // CO3
         if self.commits.is_stuck {
@@ -404,8 +405,7 @@ impl Store {
             return;
         };
         self.commits.is_filling = true;
-        let zeros = Payload::from(&vec![0_u8; FILL_BYTES as usize][..]);
-        let parts = fill_parts(&zeros, self.options.segment_bytes);
+        let parts = fill_parts(self.options.segment_bytes);
         let operation = Operation::Write { file, offset: 0, parts, durable: true, direct: true };
         self.begin(Work::Fill(file), operation);
     }
@@ -446,7 +446,8 @@ impl Store {
 }
 
 /// Parts that fill a file of the log with zeros.
-pub(super) fn fill_parts(zeros: &Payload, bytes: u64) -> Vec<Payload> {
+pub(super) fn fill_parts(bytes: u64) -> Vec<Payload> {
+    let zeros = Buffer::zeroed(FILL_BYTES as usize).share();
     let whole = bytes / zeros.len() as u64;
     let rest = (bytes % zeros.len() as u64) as usize;
     let mut parts = vec![zeros.clone(); whole as usize];

@@ -45,7 +45,8 @@ impl Store {
     /// Whether no checkpoint can begin, because there is no space for a file of the log.
     fn lacks_file(&self) -> bool {
         let has_none = self.wal.ready() == 0 && self.commits.lacks_file();
-        has_none && self.commits.is_stuck() && !self.checkpointer.is_running()
+        let is_there = self.checkpointer.is_running() || self.commits.begins_checkpoint();
+        has_none && !is_there
     }
 
     fn has_no_place(&self, request: &Request) -> bool {

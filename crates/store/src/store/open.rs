@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use sheepdog_proto::{Buffer, Oid, Payload, Stamp};
+use sheepdog_proto::{Buffer, Oid, Stamp};
 
 use super::checkpoint::Checkpointer;
 use super::commit::{Commits, fill_parts};
@@ -230,6 +230,8 @@ fn make_files_ready(
         let file = match disk.create(&file_path(wal.next_file)) {
             Err(StoreError::Full) => return Ok(()),
             file => {
+                // Its name must last wherever it is filled later.
+                disk.sync_dir(WAL_DIR)?;
                 wal.count_file();
                 file?
             }
@@ -251,6 +253,7 @@ fn make_log_file(
 ) -> Result<FileId, StoreError> {
     let file = open_or_create(disk, &file_path(number))?;
     fill_log_file(disk, file, segment_bytes)?;
+    disk.sync_dir(WAL_DIR)?;
     Ok(file)
 }
 
@@ -260,13 +263,11 @@ fn fill_log_file(
     file: FileId,
     segment_bytes: u64,
 ) -> Result<(), StoreError> {
-    let zeros = Payload::from(&vec![0_u8; 1 << 20][..]);
-    let parts = fill_parts(&zeros, segment_bytes);
+    let parts = fill_parts(segment_bytes);
     let parts: Vec<&[u8]> = parts.iter().map(|part| &part[..]).collect();
     disk.allocate(file, 0, segment_bytes)?;
     disk.write_at(file, 0, &parts)?;
-    disk.sync(file)?;
-    disk.sync_dir(WAL_DIR)
+    disk.sync(file)
 }
 
 /// The second copy is touched only when the first is synced.
@@ -445,7 +446,7 @@ fn load_index(
     let pages = checkpoint.versions.len();
     let mut copies = vec![1; pages];
     contents.slots.extend(pages as u32 * index_page::PAGE_SLOTS);
-    let mut chunk = vec![0_u8; INDEX_CHUNK_PAGES * 2 * PAGE_BYTES];
+    let mut chunk = vec![0_u8; INDEX_CHUNK_PAGES.min(pages) * 2 * PAGE_BYTES];
     for (number, version) in (0_u32..).zip(&checkpoint.versions) {
         let place = number as usize % INDEX_CHUNK_PAGES;
         if place == 0 {

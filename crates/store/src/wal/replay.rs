@@ -28,7 +28,7 @@ use crate::disk::guarded::GuardedDisk;
 use crate::error::{Corruption, StoreError};
 
 /// How much is searched at once for a batch behind a bad one.
-const SEARCH_BYTES: usize = 1 << 20;
+const SEARCH_BYTES: usize = 128 << 10;
 
 /// The files of the log as they were found.
 pub(crate) struct Files {
