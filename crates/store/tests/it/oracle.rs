@@ -22,7 +22,7 @@ use crate::seeds::for_each_seed;
 use run::Run;
 
 /// Histories of an ordinary run: more than 100,000 crashes.
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 165;
 
 /// What a seed makes of a history.
 #[derive(Clone, Copy, Debug)]

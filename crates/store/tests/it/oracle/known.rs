@@ -56,6 +56,8 @@ pub(super) struct Known {
     pub(super) stable: BTreeSet<Stamp>,
 }
 
+const ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
+
 /// The word that fills a block, but for the first byte of each sector.
 fn word_of(stamp: Stamp, block: u32) -> u64 {
     Dice::new(stamp.get().wrapping_mul(0x1_0001) ^ u64::from(block)).roll()
@@ -71,12 +73,12 @@ pub(super) fn bytes_of(stamp: Stamp, block: u32) -> Vec<u8> {
 
 fn has_bytes_of(bytes: &[u8], stamp: Stamp, block: u32) -> bool {
     let word = word_of(stamp, block);
-    let mut sectors = (0_u64..).zip(bytes.chunks_exact(512));
-    sectors.all(|(number, sector)| {
-        let first = word & !0xff | number;
+    let (sectors, _) = bytes.as_chunks::<512>();
+    (0_u64..).zip(sectors).all(|(number, sector)| {
         let (words, _) = sector.as_chunks::<8>();
-        u64::from_le_bytes(words[0]) == first
-            && words[1..].iter().all(|have| u64::from_le_bytes(*have) == word)
+        let first = u64::from_le_bytes(words[0]) ^ (word & !0xff | number);
+        // Without a branch for each word.
+        words[1..].iter().fold(first, |sum, have| sum | (u64::from_le_bytes(*have) ^ word)) == 0
     })
 }
 
@@ -185,7 +187,7 @@ impl Known {
         };
         let has_bytes = bytes.is_none_or(|bytes| match block.state {
             BlockState::Data { .. } => has_bytes_of(bytes, block.stamp, number),
-            BlockState::Hole | BlockState::Absent => bytes.iter().all(|byte| *byte == 0),
+            BlockState::Hole | BlockState::Absent => bytes == ZEROS,
         });
         (!is_right || !has_bytes).then(|| {
             let bytes = if has_bytes { "" } else { " with other bytes" };

@@ -248,7 +248,7 @@ impl Run {
                 for block in first_block..first_block + count {
                     let bytes = bytes_of(stamp, block);
                     checksums.push(block_checksum(oid, block, &bytes));
-                    data.extend(bytes);
+                    data.extend_from_slice(&bytes);
                 }
                 let data = Payload::from(&data[..]);
                 Request::Write { oid, object_shift, first_block, stamp, view, checksums, data }
@@ -364,8 +364,9 @@ impl Run {
                 let (first_block, count) = ((4 + round * 2 + unit) * 64, 64);
                 let kind = UnstableKind::Write;
                 known.issue(Change { oid, stamp, first_block, count, kind });
-                let bytes = (first_block..first_block + count).map(|block| bytes_of(stamp, block));
-                let data: Vec<u8> = bytes.flatten().collect();
+                let blocks = first_block..first_block + count;
+                let data: Vec<u8> =
+                    blocks.map(|block| bytes_of(stamp, block)).collect::<Vec<_>>().concat();
                 let checksums = (first_block..)
                     .zip(data.chunks(4096))
                     .map(|(block, bytes)| block_checksum(oid, block, bytes))
