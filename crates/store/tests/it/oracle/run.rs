@@ -1,5 +1,6 @@
 //! One history: requests, crashes of copies, crashes of its own.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use sheepdog_proto::{Generation, Oid, Payload, Stamp, View, block_checksum};
@@ -18,7 +19,7 @@ const DEPTH: usize = 8;
 const CUTS: u64 = 2;
 
 /// A history and everything that is under way of it.
-pub(super) struct Run {
+pub(super) struct Run<'a> {
     profile: Profile,
     dice: Dice,
     disk: FakeDisk,
@@ -28,7 +29,7 @@ pub(super) struct Run {
     next_token: u64,
     generation: u32,
     sequence: u64,
-    crashes: u64,
+    crashes: &'a Cell<u64>,
     idle: u64,
     is_full: bool,
 }
@@ -42,8 +43,8 @@ enum UnderWay {
     Wrong,
 }
 
-impl Run {
-    pub(super) fn new(seed: u64) -> Self {
+impl<'a> Run<'a> {
+    pub(super) fn new(seed: u64, crashes: &'a Cell<u64>) -> Self {
         let profile = Profile::new(seed);
         let disk = FakeDisk::new();
         disk.shuffle(seed);
@@ -51,7 +52,7 @@ impl Run {
         let (store, _) = Store::open(Box::new(disk.clone()), profile.options()).unwrap();
         let (known, under_way) = (Known::default(), BTreeMap::new());
         let dice = Dice::new(seed ^ 0x0a11);
-        let (next_token, generation, sequence, crashes, idle, is_full) = (0, 1, 0, 0, 0, false);
+        let (next_token, generation, sequence, idle, is_full) = (0, 1, 0, 0, false);
         Self {
             profile,
             dice,
@@ -68,8 +69,8 @@ impl Run {
         }
     }
 
-    /// Runs the history; returns how many crashes were checked.
-    pub(super) fn run(mut self) -> u64 {
+    /// Runs the history.
+    pub(super) fn run(mut self) {
         for _ in 0..REQUESTS {
             while self.under_way.len() >= DEPTH {
                 self.turn(true);
@@ -91,7 +92,6 @@ impl Run {
         self.store.checkpoint().unwrap();
         self.crash_forks();
         self.known.check(&mut self.store);
-        self.crashes
     }
 
     /// From now on there is little space.
@@ -339,14 +339,14 @@ impl Run {
     }
 
     fn crash(&mut self, disk: &FakeDisk) {
-        self.crashes += 1;
-        let seed = self.profile.seed ^ (self.crashes << 20);
+        self.crashes.set(self.crashes.get() + 1);
+        let seed = self.dice.roll();
         if self.dice.below(4) == 0 { disk.restart() } else { disk.power_cycle(seed) }
     }
 
     fn open(&self, disk: &FakeDisk) -> Store {
         let opened = Store::open(Box::new(disk.clone()), self.profile.options());
-        opened.unwrap_or_else(|error| panic!("crash {}: open: {error}", self.crashes)).0
+        opened.unwrap_or_else(|error| panic!("open after a crash: {error}")).0
     }
 
     /// A copy that survived works on: what it thinks free is used, and it crashes once more.
