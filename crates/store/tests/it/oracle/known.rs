@@ -155,9 +155,10 @@ impl Known {
         object.floors.get(&block).copied().unwrap_or_default().max(object.base)
     }
 
-    /// The newest change of a block that was issued.
-    pub(super) fn newest(&self, oid: Oid, block: u32) -> Stamp {
-        let mut newer = self.issued.values().rev();
+    /// The newest change of a block that a generation issued.
+    pub(super) fn newest(&self, oid: Oid, block: u32, generation: u32) -> Stamp {
+        let own = self.issued.range(Stamp::new(Generation(generation), 0)..);
+        let mut newer = own.rev().map(|(_, change)| change);
         newer.find(|change| change.covers(oid, block)).map_or(Stamp::NONE, |change| change.stamp)
     }
 

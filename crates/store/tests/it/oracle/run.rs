@@ -158,14 +158,15 @@ impl<'a> Run<'a> {
         self.store.submit(token, request);
     }
 
-    /// RD2: a read sees what was issued before it, if there was space for that.
+    /// RD2: a read sees what was issued before it, if there was space for that. What a crash cut
+    /// may be there in parts.
     fn submit_read(&mut self, oid: Oid, first_block: u32, count: u32) {
         let blocks = first_block..first_block + count;
         let floor = |block| {
             if self.profile.is_full {
                 self.known.floor(oid, block)
             } else {
-                self.known.newest(oid, block).max(self.known.floor(oid, block))
+                self.known.newest(oid, block, self.generation).max(self.known.floor(oid, block))
             }
         };
         let floors = blocks.map(floor).collect();
