@@ -33,7 +33,9 @@ impl Store {
             }
             let waits_for_space = self.checkpointer.is_blocked() || self.lacks_file();
             if !waits_for_space && !self.is_list_too_long() {
-                return true; // HB2
+                // HB2: where none is running, nothing else may ask for one.
+                self.checkpointer.is_wanted |= !self.checkpointer.is_running();
+                return true;
             }
             if let Some(queued) = self.queue.pop_front() {
                 self.release_pages(&queued.pages);

@@ -180,3 +180,22 @@ fn a_block_that_came_back_while_a_checkpoint_waits_is_not_taken_for_the_old_one(
         store.checkpoint().unwrap();
     }
 }
+
+#[test]
+fn a_change_larger_than_the_log_goes_on_behind_a_watermark_that_waits() {
+    let disk = FakeDisk::new();
+    let mut store = open(&disk);
+    let large = |sequence| write(object(0), 0, 256, stamp(1, sequence), 1, sequence);
+    ask(&mut store, large(1));
+    for sequence in 2..9 {
+        ask(&mut store, Request::Watermark { vid: vid(1), stable: stamp(1, sequence - 1) });
+        store.submit(sequence, large(sequence));
+        // Nothing but the write itself may be needed for it to go on.
+        let mut replies = Vec::new();
+        for _ in 0..100 {
+            store.turn(true);
+            replies.extend(store.take_replies());
+        }
+        assert_eq!(replies, [(sequence, Ok(Reply::Done { blocks: 256 }))]);
+    }
+}

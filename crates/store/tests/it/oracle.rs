@@ -20,7 +20,7 @@ use sheepdog_proto::Oid;
 use sheepdog_store::Options;
 
 use crate::history::vid;
-use crate::seeds::for_each_seed;
+use crate::seeds::{for_each_seed, is_ordinary};
 use run::Run;
 
 /// Histories of an ordinary run: more than 100,000 crashes.
@@ -80,4 +80,7 @@ impl Drop for Crashes {
 fn a_crash_anywhere_leaves_each_block_old_or_new() {
     let crashes = Crashes::default();
     for_each_seed(SEEDS, |seed| Run::new(seed, &crashes.0).run());
+    if is_ordinary() {
+        assert!(crashes.0.get() >= 100_000, "{} crashes: raise SEEDS", crashes.0.get());
+    }
 }

@@ -16,6 +16,11 @@ pub(crate) fn for_each_seed(ordinary: u64, case: impl Fn(u64)) {
     }
 }
 
+/// Whether nothing but the ordinary number of seeds was asked for.
+pub(crate) fn is_ordinary() -> bool {
+    number("SHEEPDOG_STORE_SEED").is_none() && number("SHEEPDOG_STORE_SEEDS").is_none()
+}
+
 fn number(name: &str) -> Option<u64> {
     let text = env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))

@@ -264,16 +264,16 @@ impl<'a> Run<'a> {
 
     /// Lets the store go on, then lets a crash happen to every copy of the disk.
     fn turn(&mut self, wait: bool) {
+        let before = self.disk.operations();
         self.store.turn(wait);
         self.crash_forks();
         let answers = self.store.take_replies();
-        if wait && answers.is_empty() && !self.store.is_busy() {
+        if !answers.is_empty() || self.disk.operations() > before {
+            self.idle = 0;
+        } else if wait {
             self.idle += 1;
             assert!(self.idle < 9, "nothing goes on: {:#?}", self.store);
             self.relieve();
-        }
-        if !answers.is_empty() {
-            self.idle = 0;
         }
         for (token, reply) in answers {
             let what = self.under_way.remove(&token).expect("an answer to a question");
