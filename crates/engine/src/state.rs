@@ -5,7 +5,8 @@
 //! Holds:
 //!   LOG-ORDER   the state is a function of a prefix of the log, nothing else;
 //!   ONE-WRITER  at every index at most one (owner, generation) per vid, generations only rise;
-//!   ACTIVATE    a lost member leaves an in-sync set only through `Act` of its current view;
+//!   ACTIVATE    a lost member leaves an in-sync set only through `Act` of its current view, a
+//!               living one only through its own `Demote`;
 //!   STICKY      an in-sync set is never empty.
 //! Not here: who appends what and when (gateway, sheep).
 
@@ -167,6 +168,9 @@ impl ClusterState {
                 Arc::make_mut(&mut self.catalogue).resize(*vid, *size).map(|()| Outcome::Done)
             }
             Command::Ended { uuid } => Ok(self.apply_ended(*uuid)),
+            Command::Demote { node, incarnation, groups } => {
+                Ok(self.apply_demote(*node, *incarnation, groups))
+            }
             Command::Shutdown { .. } => {
                 self.stopping = true;
                 Ok(Outcome::Done)
@@ -233,8 +237,7 @@ impl ClusterState {
     }
 
     fn apply_gone(&mut self, node: NodeId, incarnation: Incarnation) -> Outcome {
-        let current = self.members.get(node).is_some_and(|m| m.up && m.incarnation == incarnation);
-        if !current {
+        if !self.is_current(node, incarnation) {
             return Outcome::Void;
         }
         Arc::make_mut(&mut self.members).gone(node);
@@ -266,15 +269,51 @@ impl ClusterState {
             if !valid {
                 continue;
             }
-            let policies = Arc::make_mut(&mut self.policies);
-            let groups = Arc::make_mut(&mut policies[usize::from(pg.policy.0)].groups);
-            let group = &mut groups[usize::from(pg.partition.0)];
+            let group = self.group_mut(*pg);
             group.in_sync.retain(|node| members.get(*node).is_some_and(|m| m.up));
             group.view = view;
             assert!(!group.in_sync.is_empty(), "STICKY: an in-sync set is never empty");
             outcome = Outcome::Done;
         }
         outcome
+    }
+
+    /// The member's copies of these groups are not complete any more. Of the last in-sync member
+    /// nothing is taken: what it has, or what its disk has when it comes back, is all there is.
+    fn apply_demote(
+        &mut self,
+        node: NodeId,
+        incarnation: Incarnation,
+        groups: &[PgId],
+    ) -> Outcome {
+        let view = View(self.index.0);
+        if !self.is_current(node, incarnation) {
+            return Outcome::Void;
+        }
+        let mut outcome = Outcome::Void;
+        for pg in groups {
+            if !self.group(*pg).is_some_and(|group| group.can_demote(node)) {
+                continue;
+            }
+            let group = self.group_mut(*pg);
+            group.in_sync.retain(|member| *member != node);
+            group.view = view;
+            assert!(!group.in_sync.is_empty(), "STICKY: an in-sync set is never empty");
+            outcome = Outcome::Done;
+        }
+        outcome
+    }
+
+    /// Of a group that exists.
+    fn group_mut(&mut self, pg: PgId) -> &mut Group {
+        let policies = Arc::make_mut(&mut self.policies);
+        let groups = Arc::make_mut(&mut policies[usize::from(pg.policy.0)].groups);
+        &mut groups[usize::from(pg.partition.0)]
+    }
+
+    /// Whether this life of a member goes on.
+    fn is_current(&self, node: NodeId, incarnation: Incarnation) -> bool {
+        self.members.get(node).is_some_and(|m| m.up && m.incarnation == incarnation)
     }
 
     fn apply_attach(
@@ -284,8 +323,7 @@ impl ClusterState {
         incarnation: Incarnation,
         time_ns: u64,
     ) -> Result<Outcome, Refused> {
-        let current = self.members.get(node).is_some_and(|m| m.up && m.incarnation == incarnation);
-        if !current {
+        if !self.is_current(node, incarnation) {
             return Ok(Outcome::Void);
         }
         let owner = Attachment {

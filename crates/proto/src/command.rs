@@ -134,6 +134,17 @@ pub enum Command {
         /// When.
         time_ns: u64,
     },
+    /// A living sheep says that its own copies of these groups are not complete any more, for a
+    /// disk of it has failed: it leaves their in-sync sets. Void for a group of which it is the
+    /// last in-sync member.
+    Demote {
+        /// Whose copies.
+        node: NodeId,
+        /// Its life; void if it is not the current one.
+        incarnation: Incarnation,
+        /// Which groups.
+        groups: Vec<PgId>,
+    },
 }
 
 impl Command {
@@ -157,7 +168,8 @@ impl Command {
             Self::Act { groups } => {
                 w.u16(4).u32(groups.len() as u32);
                 for (pg, view) in groups {
-                    w.u8(pg.policy.0).u16(pg.partition.0).u64(view.0);
+                    put_group(&mut w, *pg);
+                    w.u64(view.0);
                 }
             }
             Self::Attach { vid, node, incarnation, time_ns } => {
@@ -182,6 +194,10 @@ impl Command {
             }
             Self::Ended { uuid } => {
                 w.u16(11).u128(*uuid);
+            }
+            Self::Demote { node, incarnation, groups } => {
+                w.u16(12).u16(node.0).u64(incarnation.0).u32(groups.len() as u32);
+                groups.iter().for_each(|pg| put_group(&mut w, *pg));
             }
         }
         w.finish()
@@ -219,7 +235,7 @@ impl Command {
                 },
             },
             3 => Self::Gone { node: NodeId(r.u16()?), incarnation: Incarnation(r.u64()?) },
-            4 => Self::Act { groups: groups(&mut r)? },
+            4 => Self::Act { groups: list(&mut r, |r| Ok((group(r)?, View(r.u64()?))))? },
             5 => Self::Attach {
                 vid: vid(&mut r)?,
                 node: NodeId(r.u16()?),
@@ -238,6 +254,11 @@ impl Command {
             9 => Self::ResizeVdi { vid: vid(&mut r)?, size: r.u64()? },
             10 => Self::Shutdown { time_ns: r.u64()? },
             11 => Self::Ended { uuid: r.u128()? },
+            12 => Self::Demote {
+                node: NodeId(r.u16()?),
+                incarnation: Incarnation(r.u64()?),
+                groups: list(&mut r, group)?,
+            },
             unknown => return Err(WireError::Version(unknown)),
         };
         r.end()?;
@@ -266,14 +287,20 @@ fn vid(r: &mut Reader<'_>) -> Result<Vid, WireError> {
     Vid::new(r.u32()?).ok_or(WireError::Invalid("vid"))
 }
 
-fn groups(r: &mut Reader<'_>) -> Result<Vec<(PgId, View)>, WireError> {
-    let count = r.u32()?;
-    let mut groups = Vec::new();
-    for _ in 0..count {
-        let pg = PgId { policy: PolicyId(r.u8()?), partition: Partition(r.u16()?) };
-        groups.push((pg, View(r.u64()?)));
-    }
-    Ok(groups)
+fn put_group(w: &mut Writer, pg: PgId) {
+    w.u8(pg.policy.0).u16(pg.partition.0);
+}
+
+fn group(r: &mut Reader<'_>) -> Result<PgId, WireError> {
+    Ok(PgId { policy: PolicyId(r.u8()?), partition: Partition(r.u16()?) })
+}
+
+/// A number and so many items.
+fn list<'a, T>(
+    r: &mut Reader<'a>,
+    item: impl Fn(&mut Reader<'a>) -> Result<T, WireError>,
+) -> Result<Vec<T>, WireError> {
+    (0..r.u32()?).map(|_| item(r)).collect()
 }
 
 #[cfg(test)]

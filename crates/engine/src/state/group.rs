@@ -39,6 +39,12 @@ impl Group {
         self.in_sync.iter().filter(|node| members.get(**node).is_some_and(|m| m.up)).count()
     }
 
+    /// The member is in sync and not the last one, so that it can be taken out.
+    #[must_use]
+    pub fn can_demote(&self, node: NodeId) -> bool {
+        self.in_sync.contains(&node) && self.in_sync.len() > 1
+    }
+
     /// With fewer live in-sync members than this, writes wait.
     #[must_use]
     pub fn copies_min(&self) -> usize {

@@ -49,6 +49,12 @@ impl Log {
         self.push(Command::Gone { node: NodeId(node), incarnation }).unwrap()
     }
 
+    fn demote(&mut self, node: u16, groups: &[PgId]) -> Outcome {
+        let (node, groups) = (NodeId(node), groups.to_vec());
+        let incarnation = self.state.members.get(node).unwrap().incarnation;
+        self.push(Command::Demote { node, incarnation, groups }).unwrap()
+    }
+
     fn create(&mut self, name: &str) -> Result<Vid, Refused> {
         let command = Command::CreateVdi {
             name: name.into(),
@@ -127,6 +133,54 @@ fn the_last_members_stay_in_sync_though_all_are_gone() {
     let view = log.first_group().1.view;
     assert_eq!(log.push(Command::Act { groups: vec![(pg, view)] }), Ok(Outcome::Void));
     assert_eq!(log.first_group().1.in_sync.len(), 3); // STICKY
+}
+
+#[test]
+fn a_demoted_member_leaves_and_the_last_one_stays() {
+    let mut log = Log::formatted(3);
+    let (pg, before) = (log.first_group().0, log.first_group().1.view);
+    let other = PgId { partition: sheepdog_proto::Partition(1), ..pg };
+    assert_eq!(log.demote(1, &[pg]), Outcome::Done);
+    assert!(!log.first_group().1.in_sync.contains(&NodeId(1)));
+    assert!(log.first_group().1.view > before);
+    assert_eq!(log.first_group().1.targets.len(), 3);
+    assert_eq!(log.state.group(other).unwrap().in_sync.len(), 3);
+    assert_eq!(log.state.group(other).unwrap().view, before);
+    assert_eq!(log.demote(1, &[pg]), Outcome::Void);
+    assert_eq!(log.demote(0, &[pg]), Outcome::Done);
+    let view = log.first_group().1.view;
+    assert_eq!(log.demote(2, &[pg]), Outcome::Void);
+    assert_eq!(log.first_group().1.in_sync, [NodeId(2)]); // STICKY
+    assert_eq!(log.first_group().1.view, view);
+    // A list of groups goes as far as it can, and groups that do not exist are passed over.
+    let none = PgId { policy: PolicyId(9), ..pg };
+    assert_eq!(log.demote(2, &[none, pg, other]), Outcome::Done);
+    assert_eq!(log.state.group(other).unwrap().in_sync.len(), 2);
+}
+
+#[test]
+fn a_member_is_demoted_though_the_others_are_lost() {
+    // They hold every acknowledged write, it does not.
+    let mut log = Log::formatted(2);
+    let pg = log.first_group().0;
+    log.gone(1);
+    assert_eq!(log.demote(0, &[pg]), Outcome::Done);
+    assert_eq!(log.first_group().1.in_sync, [NodeId(1)]);
+    let view = log.first_group().1.view;
+    assert_eq!(log.push(Command::Act { groups: vec![(pg, view)] }), Ok(Outcome::Void));
+}
+
+#[test]
+fn only_the_life_that_goes_on_can_be_demoted() {
+    let mut log = Log::formatted(3);
+    let pg = log.first_group().0;
+    let incarnation = log.state.members.get(NodeId(1)).unwrap().incarnation;
+    let old = Command::Demote { node: NodeId(1), incarnation, groups: vec![pg] };
+    log.gone(1);
+    assert_eq!(log.push(old.clone()), Ok(Outcome::Void));
+    log.join(1);
+    assert_eq!(log.push(old), Ok(Outcome::Void));
+    assert_eq!(log.first_group().1.in_sync.len(), 3);
 }
 
 #[test]

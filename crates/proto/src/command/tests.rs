@@ -34,6 +34,7 @@ fn samples() -> Vec<Command> {
         Command::ResizeVdi { vid, size: 3 },
         Command::Shutdown { time_ns: 6 },
         Command::Ended { uuid: 1 << 99 },
+        Command::Demote { node: NodeId(1), incarnation: Incarnation(2), groups: vec![pg, pg] },
     ]
 }
 
@@ -64,7 +65,7 @@ fn another_version_or_kind_is_named() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_decoding_panic(bytes: Vec<u8>, kind in 0..13_u16) {
+    fn no_bytes_make_decoding_panic(bytes: Vec<u8>, kind in 0..14_u16) {
         let _ = Command::decode(&bytes);
         let mut framed = COMMAND_VERSION.to_le_bytes().to_vec();
         framed.extend(kind.to_le_bytes());
