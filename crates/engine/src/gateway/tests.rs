@@ -1,6 +1,7 @@
 //! The gateway against whole herds: scenarios by name, and seeds at random.
 
 mod bookkeeping;
+mod broken;
 mod chaos;
 mod handover;
 mod herd;

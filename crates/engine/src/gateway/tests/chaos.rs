@@ -18,6 +18,8 @@ struct Profile {
     stall: usize,
     /// The log takes a VDI from its owner, which does not know.
     force: usize,
+    /// A disk of a sheep fails, or the log learns of it.
+    broken: usize,
     /// Living sheep below this number are not killed.
     alive_min: usize,
     /// Steps after which the log may learn of a death.
@@ -76,6 +78,7 @@ impl Run {
             cut: *random.pick(&[0, 5, 30]),
             stall: *random.pick(&[0, 20, 50]),
             force: *random.pick(&[0, 0, 10]),
+            broken: *random.pick(&[0, 0, 4, 10]),
             alive_min: *random.pick(&[0, 1, 2]),
             gone: *random.pick(&[10, 60, 200]),
             start: *random.pick(&[5, 20, 60]),
@@ -169,7 +172,8 @@ impl Run {
         let node = NodeId(self.herd.random.below(self.herd.sheep.len()) as u16);
         let is_alive = self.herd.life(node).is_some();
         let alive = self.herd.sheep.iter().filter(|sheep| sheep.life.is_some()).count();
-        let Profile { kill, suspect, cut, stall, force, alive_min, gone, start, .. } = self.profile;
+        let Profile { kill, suspect, cut, stall, force, broken, alive_min, gone, start, .. } =
+            self.profile;
         // Called 7 times in a hundred steps, so chances are raised to "per thousand steps".
         let mut chance = |count: usize| self.herd.random.chance(count * 14);
         if is_alive && alive > alive_min && chance(kill) {
@@ -187,6 +191,11 @@ impl Run {
             if let Some(owner) = vdi.and_then(|vdi| vdi.attachment) {
                 self.herd.append(Command::Detach { vid, generation: owner.generation });
             }
+        } else if chance(broken) {
+            let disk = self.herd.random.below(2) as u16;
+            self.herd.break_disk(node, disk);
+        } else if chance(broken * 3) {
+            self.herd.demote(node);
         } else if chance(stall) && !self.herd.links.all.is_empty() {
             let at = self.herd.random.below(self.herd.links.all.len());
             self.herd.links.all[at].is_stalled = true;
@@ -235,6 +244,7 @@ impl Run {
                     self.herd.start(NodeId(node));
                 }
             }
+            self.herd.replace_disks();
             self.herd.rest();
             self.look()?;
         }

@@ -13,6 +13,7 @@ use sheepdog_proto::{Buffer, Generation, Incarnation, LogIndex, NodeId, Oid, Vid
 
 use super::super::attachment::Attachment;
 use super::super::{Action, Gateway, Me, Place};
+use super::broken::Broken;
 use super::link::Links;
 use super::memory::Memory;
 use super::random::Random;
@@ -83,6 +84,7 @@ pub(super) struct Herd {
     pub(super) refused: Option<Filter>,
     /// Sheep whose replies do not arrive for now.
     pub(super) mute: BTreeSet<NodeId>,
+    pub(super) broken: Broken,
     /// Nothing is appended for now.
     pub(super) log_stops: bool,
     pub(super) is_loud: bool,
@@ -106,6 +108,7 @@ impl Herd {
             stopped: None,
             refused: None,
             mute: BTreeSet::new(),
+            broken: Broken::new(),
             log_stops: false,
             is_loud: false,
             lives: 0,
@@ -216,6 +219,7 @@ impl Herd {
             addresses: Addresses::default(),
         };
         self.append(join);
+        self.broken.retain(|(broken, _)| *broken != node);
         let incarnation = Incarnation(self.log.len() as u64);
         let me = Me { node, incarnation };
         let unit = |_| Unit {
@@ -422,6 +426,10 @@ impl Herd {
         let refused = self.refused.as_ref().is_some_and(|refused| refused(place, request));
         if refused || mutates && self.random.chance(full) {
             return Err(PeerError::Full);
+        }
+        let applied = self.unit(place).map_or(0, |unit| unit.applied);
+        if self.lacks_disk(place, &self.states[applied], request) {
+            return Err(PeerError::NotInSync);
         }
         let Request { vid, generation, stable, body, .. } = request;
         let store = &mut self.sheep[usize::from(place.node.0)].stores[usize::from(place.shard)];

@@ -179,6 +179,14 @@ impl Memory {
         self.unstable.extend(left.into_iter().filter(|_| random.chance(again)));
     }
 
+    /// What a disk had that is gone.
+    pub(super) fn lose(&mut self, is_lost: impl Fn(Oid) -> bool) {
+        self.objects.retain(|oid, _| !is_lost(*oid));
+        self.unstable.retain(|change| !is_lost(change.1));
+        self.left.retain(|change| !is_lost(change.1));
+        self.rotten.retain(|(oid, _)| !is_lost(*oid));
+    }
+
     /// Bytes of the block are damaged until it is written anew. False if there are none.
     pub(super) fn rot(&mut self, oid: Oid, number: u32) -> bool {
         let has = self.objects.get(&oid).and_then(|object| object.blocks.get(&number));
