@@ -159,7 +159,7 @@ pub enum Corruption {
         second: WireError,
     },
     /// There are files of a store, but its superblock is gone.
-    #[error("there are files of a store, but no superblock")]
+    #[error("the store is gone, or part of it: there is no superblock")]
     NoSuperblock,
     /// The store belongs to another sheep, or another shard.
     #[error("the store belongs to shard {shard} of sheep {node:032x}")]
@@ -203,6 +203,16 @@ pub enum Corruption {
         offset: u64,
         /// What is wrong.
         why: WireError,
+    },
+    /// A file that has its contents twice has no good copy.
+    #[error("{path}: first copy: {first}; second copy: {second}")]
+    Copies {
+        /// The file's name.
+        path: &'static str,
+        /// What the check of the first copy said.
+        first: WireError,
+        /// What the check of the second copy said.
+        second: WireError,
     },
     /// The superblock has no good copy.
     #[error("superblock: first copy: {first}; second copy: {second}")]

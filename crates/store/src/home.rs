@@ -7,8 +7,14 @@
 //!   H1 everything else happens under the exclusive lock, which ends with the process;
 //!   H2 a directory that has stores but no superblock is not given a new name;
 //!   H3 a sheep that belongs to a cluster never joins another.
+//! Not here: which of several disks holds what (`table`), their directories (`directory`).
 
+pub(crate) mod copies;
+mod directory;
+pub(crate) mod disk;
+mod rendezvous;
 pub(crate) mod superblock;
+pub(crate) mod table;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -21,7 +27,10 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::disk::{Disk, DiskError, Engine, RealDisk};
 use crate::error::StoreError;
+use copies::Copied;
+pub use directory::DiskDirectory;
 use superblock::Superblock;
+pub use table::{BUCKETS, DISKS_MAX, DiskEntry, DiskState, DiskTable, bucket_of};
 
 pub(crate) const LOCK: &str = "lock";
 pub(crate) const STORES_DIR: &str = "store";
@@ -58,6 +67,52 @@ pub enum HomeError {
         /// The sheep's directory.
         path: PathBuf,
     },
+    /// The directory of a disk has no superblock of a disk.
+    #[error("{path} is not the disk it was: it has no superblock of a disk")]
+    NoDisk {
+        /// The disk's directory.
+        path: PathBuf,
+    },
+    /// The directory is another disk than the one that was there.
+    #[error("{path} is another disk than it was")]
+    OtherDisk {
+        /// The disk's directory.
+        path: PathBuf,
+    },
+    /// A disk of another sheep.
+    #[error("{path} is a disk of sheep {node:032x}")]
+    OtherSheep {
+        /// The disk's directory.
+        path: PathBuf,
+        /// That sheep.
+        node: u128,
+    },
+    /// A disk that this sheep had, and has no longer.
+    #[error("{path} was a disk of this sheep, and what is on it is not used any more")]
+    Leftover {
+        /// The disk's directory.
+        path: PathBuf,
+    },
+    /// A directory that shall become a disk is not empty.
+    #[error("{path} is not empty: it has {name:?}")]
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+        /// Something that is there.
+        name: String,
+    },
+    /// The path of a disk does not fit into the table.
+    #[error("{path} is longer than 480 bytes")]
+    PathTooLong {
+        /// The disk's directory.
+        path: PathBuf,
+    },
+    /// The table of disks is another sheep's.
+    #[error("the table of disks is that of sheep {node:032x}")]
+    OtherTable {
+        /// That sheep.
+        node: u128,
+    },
     /// The superblock cannot be read or written.
     #[error("superblock: {0}")]
     Superblock(#[from] StoreError),
@@ -88,6 +143,7 @@ pub struct Home {
     disk: RealDisk,
     superblock: Superblock,
     was_repaired: bool,
+    table: Option<DiskTable>,
     /// Held for its lock (H1).
     _lock: File,
 }
@@ -113,7 +169,36 @@ impl Home {
             Some(loaded) => loaded,
             None => (make_superblock(&mut disk, &path)?, false),
         };
-        Ok(Self { path, disk, superblock, was_repaired, _lock: lock })
+        let table = DiskTable::load(&mut disk)?;
+        match table.as_ref().map(|table| table.node) {
+            Some(node) if node != superblock.node => return Err(HomeError::OtherTable { node }),
+            _ => Ok(Self { path, disk, superblock, was_repaired, table, _lock: lock }),
+        }
+    }
+
+    /// The table of disks; `None` if the directory itself is the only disk, or before the first
+    /// table was saved.
+    #[must_use]
+    pub const fn table(&self) -> Option<&DiskTable> {
+        self.table.as_ref()
+    }
+
+    /// A table for disks that hold nothing yet, not saved.
+    #[must_use]
+    pub fn new_table(&self, shards: u16, disks: Vec<DiskEntry>) -> DiskTable {
+        DiskTable::new(self.superblock.node, shards, disks)
+    }
+
+    /// Replaces the table. Durable on return (TB1).
+    ///
+    /// # Errors
+    /// `Superblock` if it cannot be written: then nobody knows which table counts, and the sheep
+    /// must not go on.
+    pub fn save_table(&mut self, mut table: DiskTable) -> Result<(), HomeError> {
+        table.counter = self.table.as_ref().map_or(0, |table| table.counter) + 1;
+        table.save(&mut self.disk)?;
+        self.table = Some(table);
+        Ok(())
     }
 
     /// The directory.

@@ -102,6 +102,30 @@ pub(crate) const fn fills(fields: &[Field], size: usize) -> bool {
     end == size
 }
 
+/// Compares the table under a heading of a page of `docs/formats` with the code.
+#[cfg(test)]
+pub(crate) fn documented(page: &str, heading: &str, fields: &[Field]) {
+    let path = format!("{}/../../docs/formats/{page}.md", env!("CARGO_MANIFEST_DIR"));
+    let document =
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let section = document.split_once(&format!("\n## {heading}\n")).map(|(_, section)| section);
+    let section = section.unwrap_or_else(|| panic!("no section {heading}"));
+    let rows = section.lines().skip_while(|line| !line.starts_with('|'));
+    let shown: Vec<Vec<&str>> = rows
+        .take_while(|line| line.starts_with('|'))
+        .skip(2)
+        .map(|line| line.split('|').skip(1).take(3).map(str::trim).collect())
+        .collect();
+    let text = |field: &Field| [field.offset.to_string(), field.size.to_string()];
+    let coded: Vec<[String; 2]> = fields.iter().map(text).collect();
+    let coded: Vec<Vec<&str>> = coded
+        .iter()
+        .zip(fields)
+        .map(|([offset, size], field)| vec![offset.as_str(), size.as_str(), field.name])
+        .collect();
+    assert_eq!(shown, coded, "section {heading}");
+}
+
 #[cfg(test)]
 #[path = "layout/tests.rs"]
 mod tests;

@@ -26,7 +26,9 @@ mod wal;
 
 pub use disk::{Disk, DiskError, Engine, FakeDisk, FileId, RealDisk, Recorder};
 pub use error::{Corruption, Refusal, StoreError};
-pub use home::{Home, HomeError};
+pub use home::{
+    BUCKETS, DISKS_MAX, DiskDirectory, DiskEntry, DiskState, DiskTable, Home, HomeError, bucket_of,
+};
 pub use request::{
     Block, BlockState, Listing, ObjectSummary, ReadReply, Reply, Request, Unstable, UnstableKind,
 };

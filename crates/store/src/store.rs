@@ -50,6 +50,7 @@ use commit::Commits;
 use files::Files;
 #[cfg(test)]
 pub(crate) use files::SLAB_UNITS;
+pub(crate) use open::has_store;
 pub use options::{OpenReport, Options};
 use pending::Pending;
 use place::Placings;

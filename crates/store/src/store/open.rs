@@ -21,7 +21,7 @@ use crate::contents::Contents;
 use crate::contents::object::Object;
 use crate::contents::pages::{PageKey, State, empty_entries};
 use crate::disk::guarded::GuardedDisk;
-use crate::disk::{Disk, FileId};
+use crate::disk::{Disk, DiskError, FileId};
 use crate::error::{Corruption, StoreError};
 use crate::format::checkpoint::Checkpoint;
 use crate::format::page::{PAGE_BYTES, choose_copy, copy_offset};
@@ -154,12 +154,24 @@ fn prepare(disk: &mut GuardedDisk, options: Options) -> Result<bool, StoreError>
         return Ok(false);
     }
     let own = [WAL_DIR, DATA_DIR, META_PATH, INDEX_PATH];
+    if options.must_exist {
+        return Err(Corruption::NoSuperblock.into());
+    }
     let is_there = own.iter().chain(&CHECKPOINT_PATHS).any(|name| has(name));
     if is_there && !has(NEW_SUPER_PATH) {
         return Err(Corruption::NoSuperblock.into());
     }
     create(disk, options)?;
     Ok(true)
+}
+
+/// Whether a directory of a disk has a store that was made whole (OP2).
+pub(crate) fn has_store(disk: &mut dyn Disk, directory: &str) -> Result<bool, DiskError> {
+    match disk.list(directory) {
+        Ok(entries) => Ok(entries.iter().any(|entry| entry.name == SUPER_PATH)),
+        Err(DiskError::NotFound { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// OP2.

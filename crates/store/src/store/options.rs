@@ -28,6 +28,8 @@ pub struct Options {
     pub node: u128,
     /// The shard of that sheep.
     pub shard: u16,
+    /// The store was made before: an empty directory is not made a store. Default false.
+    pub must_exist: bool,
 }
 
 impl Default for Options {
@@ -42,6 +44,7 @@ impl Default for Options {
             salt: 0,
             node: 0,
             shard: 0,
+            must_exist: false,
         }
     }
 }
