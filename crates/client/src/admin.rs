@@ -17,8 +17,8 @@ use serde::de::DeserializeOwned;
 use crate::endpoint::Endpoint;
 use connection::{Call, Connections};
 use types::{
-    Cluster, ErrorCode, Failure, FormatRequest, NewVdi, Node, NodeInfo, ObjectPlace, ResizeRequest,
-    Vdi,
+    Cluster, Disk, ErrorCode, Failure, FormatRequest, NewVdi, Node, NodeInfo, ObjectPlace,
+    ResizeRequest, Vdi,
 };
 
 /// Largest JSON or text answer that is accepted.
@@ -158,6 +158,14 @@ impl AdminClient {
     /// See [`AdminError`].
     pub async fn node(&self) -> Result<NodeInfo, AdminError> {
         self.get("/v1/node".to_owned()).await
+    }
+
+    /// The disks of the sheep that answers.
+    ///
+    /// # Errors
+    /// See [`AdminError`].
+    pub async fn disks(&self) -> Result<Vec<Disk>, AdminError> {
+        self.get("/v1/node/disks".to_owned()).await
     }
 
     /// Every VDI, by vid.

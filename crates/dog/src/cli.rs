@@ -77,6 +77,21 @@ pub(crate) enum NodeVerb {
         USE% VDISIZE, in bytes. Sheep that are down are named on stderr and not counted.\n\n\
         Example:\n  dog node info")]
     Info(Common),
+    /// The disks of one sheep
+    #[command(subcommand, arg_required_else_help = true)]
+    Md(MdVerb),
+}
+
+/// `dog node md ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum MdVerb {
+    /// Show the disks of the sheep that is asked
+    #[command(after_help = "Buckets: how many of the 256 parts of the sheep's objects are on the \
+        disk. Raw output (-r): ID SIZE USED AVAIL USE% PATH WEIGHT BUCKETS MOVING \
+        ok|leaving|failed; sizes and weight in bytes; white space and backslashes in the path \
+        have a backslash in front.\n\n\
+        Example:\n  dog node md info\n  dog node md info -a 10.0.0.7 -p 7002 --json")]
+    Info(Common),
 }
 
 /// `dog vdi ...`

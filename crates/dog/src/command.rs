@@ -4,7 +4,7 @@ mod cluster;
 mod node;
 mod vdi;
 
-use crate::cli::{Cli, ClusterVerb, Common, NodeVerb, Noun, ObjectVerb, VdiVerb};
+use crate::cli::{Cli, ClusterVerb, Common, MdVerb, NodeVerb, Noun, ObjectVerb, VdiVerb};
 use crate::playground;
 use crate::trouble::Trouble;
 
@@ -19,6 +19,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Trouble> {
         Noun::Node(verb) => match verb {
             NodeVerb::List(common) => node::list::run(&common).await,
             NodeVerb::Info(common) => node::info::run(&common).await,
+            NodeVerb::Md(MdVerb::Info(common)) => node::md::info(&common).await,
         },
         Noun::Vdi(verb) => match verb {
             VdiVerb::Create(options) => vdi::create::run(&options).await,
@@ -47,6 +48,7 @@ const fn common(noun: &Noun) -> Option<&Common> {
         Noun::Cluster(ClusterVerb::Format(options)) => &options.common,
         Noun::Cluster(ClusterVerb::Info(common) | ClusterVerb::Shutdown(common))
         | Noun::Node(NodeVerb::List(common) | NodeVerb::Info(common)) => common,
+        Noun::Node(NodeVerb::Md(MdVerb::Info(common))) => common,
         Noun::Vdi(verb) => match verb {
             VdiVerb::Create(options) => &options.common,
             VdiVerb::Delete(options) => &options.common,

@@ -53,3 +53,15 @@ pub(crate) fn document(value: &impl Serialize) -> serde_json::Result<String> {
     text.push('\n');
     Ok(text)
 }
+
+/// White space and backslashes get a backslash in front.
+pub(crate) fn escape(name: &str) -> String {
+    let mut text = String::with_capacity(name.len());
+    for letter in name.chars() {
+        if letter.is_whitespace() || letter == '\\' {
+            text.push('\\');
+        }
+        text.push(letter);
+    }
+    text
+}

@@ -280,12 +280,7 @@ impl ClusterState {
 
     /// The member's copies of these groups are not complete any more. Of the last in-sync member
     /// nothing is taken: what it has, or what its disk has when it comes back, is all there is.
-    fn apply_demote(
-        &mut self,
-        node: NodeId,
-        incarnation: Incarnation,
-        groups: &[PgId],
-    ) -> Outcome {
+    fn apply_demote(&mut self, node: NodeId, incarnation: Incarnation, groups: &[PgId]) -> Outcome {
         let view = View(self.index.0);
         if !self.is_current(node, incarnation) {
             return Outcome::Void;

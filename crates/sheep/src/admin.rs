@@ -6,6 +6,7 @@
 
 mod cluster;
 mod data;
+mod disk;
 mod failure;
 mod node;
 mod vdi;
@@ -25,7 +26,8 @@ use sheepdog_engine::state::ClusterState;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
 
-use crate::control::Watch;
+use crate::control::{Control, Watch};
+use crate::disks::DiskWatch;
 use crate::shard::Shard;
 use crate::shard::mail::Mail;
 use crate::shared::Shared;
@@ -35,14 +37,16 @@ use failure::AdminError;
 pub(crate) struct Admin {
     shared: Arc<Shared>,
     watch: Watch,
+    disks: DiskWatch,
     directory: PathBuf,
 }
 
 type Handler = axum::extract::State<Arc<Admin>>;
 
 impl Admin {
-    pub(crate) fn new(shared: Arc<Shared>, watch: Watch, directory: PathBuf) -> Arc<Self> {
-        Arc::new(Self { shared, watch, directory })
+    pub(crate) fn new(shared: Arc<Shared>, control: &Control, directory: PathBuf) -> Arc<Self> {
+        let (watch, disks) = (control.watch(), control.disks().watch());
+        Arc::new(Self { shared, watch, disks, directory })
     }
 
     /// Serves both sockets until the process ends.
@@ -92,6 +96,7 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/nodes", get(node::list))
         .route("/v1/node", get(node::info))
         .route("/v1/checkpoint", post(node::checkpoint))
+        .route("/v1/node/disks", get(disk::list))
         .route("/v1/objects/{oid}", get(node::object))
         .route("/v1/vdis", get(vdi::list).post(vdi::create))
         .route("/v1/vdis/{name}", get(vdi::one).delete(vdi::delete))

@@ -2,10 +2,12 @@
 //!
 //! Holds: whatever is wrong with the options is said at once, with what would be right.
 
+use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 use sheepdog_store::Engine;
 
@@ -14,6 +16,8 @@ const EXAMPLES: &str = "Examples:
       the only sheep of this machine, on the default ports
   sheep -c local:/srv/log -p 7010 --nbd-port 10819 --admin-port 7012 --peer-port 7011 /srv/b
       a second one beside it, in the same cluster
+  sheep -c local:/srv/log /var/lib/sheepdog/a,/srv/disk1,/srv/disk2
+      one whose objects are on two disks; more can be added with `dog node md plug`
   sheep inspect --help
       looks at the directory of a sheep that does not run";
 
@@ -44,7 +48,9 @@ pub(crate) enum DiskEngine {
 )]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
-    /// Directory of this sheep: identity, objects, sockets. Made if it is missing.
+    /// Directory of this sheep: identity, sockets, and, without DISKs, objects; made if it is
+    /// missing. DISKs are directories on file systems of their own, empty at the first start.
+    #[arg(value_name = "DIRECTORY[,DISK...]")]
     pub(crate) directory: PathBuf,
 
     /// Coordination: `local:DIR`, a directory shared by all sheep of this machine.
@@ -109,6 +115,8 @@ pub(crate) struct Options {
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) directory: PathBuf,
+    /// None: the directory itself is the disk, or those that it had before are.
+    pub(crate) disks: Vec<PathBuf>,
     pub(crate) log_directory: PathBuf,
     pub(crate) zone: Option<u32>,
     pub(crate) legacy: SocketAddr,
@@ -139,10 +147,11 @@ impl Config {
             bail!("port {port} is given twice; every face needs a port of its own");
         }
         let address = |port| SocketAddr::new(options.bindaddr, port);
-        let directory = std::path::absolute(&options.directory)
-            .with_context(|| format!("directory {}", options.directory.display()))?;
+        let mut paths = split_at_commas(&options.directory)?.into_iter();
+        let directory = paths.next().context("a directory is needed")?;
         Ok(Self {
             directory,
+            disks: paths.collect(),
             log_directory,
             zone: options.zone,
             legacy: address(options.port),
@@ -160,6 +169,20 @@ impl Config {
             },
         })
     }
+}
+
+/// The paths that were given as one word.
+fn split_at_commas(word: &Path) -> Result<Vec<PathBuf>> {
+    let parts = word.as_os_str().as_bytes().split(|byte| *byte == b',');
+    let mut paths = Vec::new();
+    for part in parts.map(OsStr::from_bytes) {
+        let shown = word.display();
+        ensure!(!part.is_empty(), "{shown}: a comma stands between two directories");
+        let path = std::path::absolute(part).with_context(|| format!("directory {shown}"))?;
+        ensure!(!paths.contains(&path), "{} is given twice", path.display());
+        paths.push(path);
+    }
+    Ok(paths)
 }
 
 #[cfg(test)]

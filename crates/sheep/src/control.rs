@@ -14,14 +14,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 use sheepdog_attach::door::CommandError;
 use sheepdog_cluster::{CoordinationLog, Entry, Event, Events, LogError};
+use sheepdog_engine::gateway::Me;
 use sheepdog_engine::state::{ClusterState, Outcome, Refused};
 use sheepdog_proto::command::Command;
 use sheepdog_proto::{LogIndex, Vid};
-use sheepdog_store::Home;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::disks::Disks;
 use crate::shard::mail::Mail;
-use crate::shared::{CommandResult, Proposal, Shared};
+use crate::shared::{CommandResult, DiskEvent, Inbox, Proposal, Shared};
 
 /// Outcomes kept for proposals whose index is not known yet.
 const OUTCOMES_MAX: usize = 4096;
@@ -58,8 +59,7 @@ impl Watch {
 pub(crate) struct Control {
     log: Box<dyn CoordinationLog>,
     events: Events,
-    /// Keeps the directory locked for the life of the sheep.
-    home: Home,
+    disks: Disks,
     state: ClusterState,
     sender: watch::Sender<Arc<ClusterState>>,
     outcomes: BTreeMap<LogIndex, Result<Outcome, Refused>>,
@@ -71,27 +71,27 @@ pub(crate) struct Control {
 
 impl Control {
     /// Takes over a freshly opened log.
-    pub(crate) fn new(log: Box<dyn CoordinationLog>, events: Events, home: Home) -> Self {
+    pub(crate) fn new(log: Box<dyn CoordinationLog>, events: Events, disks: Disks) -> Self {
         let state = ClusterState::default();
         let sender = watch::Sender::new(Arc::new(state.clone()));
         let (outcomes, waiting) = (BTreeMap::new(), BTreeMap::new());
         let (appended, indexes) = mpsc::unbounded_channel();
-        Self { log, events, home, state, sender, outcomes, waiting, appended, indexes }
+        Self { log, events, disks, state, sender, outcomes, waiting, appended, indexes }
     }
 
     pub(crate) const fn state(&self) -> &ClusterState {
         &self.state
     }
 
-    pub(crate) const fn home(&self) -> &Home {
-        &self.home
+    pub(crate) const fn disks(&self) -> &Disks {
+        &self.disks
     }
 
     /// A directory that belongs to one cluster must not join another.
     pub(crate) fn check_cluster(&mut self) -> Result<()> {
         let formatted = self.state.format.as_ref().and_then(|f| NonZero::new(f.cluster));
-        match (formatted, self.home.cluster_id()) {
-            (Some(cluster), _) => Ok(self.home.set_cluster_id(cluster)?),
+        match (formatted, self.disks.home().cluster_id()) {
+            (Some(cluster), _) => Ok(self.disks.home_mut().set_cluster_id(cluster)?),
             (None, Some(mine)) => bail!(
                 "this directory belongs to cluster {mine:032x}, but the coordination log is that \
                  of a cluster without a format; give the right -c, or an empty directory"
@@ -149,6 +149,15 @@ impl Control {
         self.outcomes.remove(&index).context("an entry without an outcome")?.map_err(Into::into)
     }
 
+    /// Before anything is served: what is on disks that cannot be used is not served by this sheep.
+    pub(crate) async fn leave_lost_groups(&mut self, me: Me) -> Result<()> {
+        if let Some(command) = self.disks.demotion(&self.state, me) {
+            self.append_now(&command).await?;
+        }
+        self.disks.remap(&self.state, me)?;
+        Ok(())
+    }
+
     fn take_early(&mut self, event: Option<Event>) -> Result<()> {
         match event {
             Some(Event::Entry(entry)) => self.apply(&entry),
@@ -175,19 +184,19 @@ impl Control {
     }
 
     /// Serves proposals and follows the log until the shards and the admin API have ended.
-    pub(crate) async fn run(
-        &mut self,
-        shared: &Shared,
-        proposals: &mut mpsc::UnboundedReceiver<Proposal>,
-    ) -> Result<()> {
+    pub(crate) async fn run(&mut self, shared: &Shared, inbox: &mut Inbox) -> Result<()> {
         let mut idle = tokio::time::interval(IDLE_CHECK);
         let mut unused = BTreeMap::new();
         loop {
             tokio::select! {
                 event = self.events.next() => self.follow(shared, event)?,
-                Some(proposal) = proposals.recv() => self.propose(proposal),
+                Some(proposal) = inbox.proposals.recv() => self.propose(proposal),
+                Some(event) = inbox.disks.recv() => self.take_disk_event(shared, event)?,
                 Some((result, reply)) = self.indexes.recv() => self.note_index(result, reply),
-                _ = idle.tick() => self.release_idle(shared, &mut unused),
+                _ = idle.tick() => {
+                    self.release_idle(shared, &mut unused);
+                    self.tend_disks(shared)?;
+                }
             }
         }
     }
@@ -209,7 +218,8 @@ impl Control {
                 {
                     answer(reply, outcome, entry.index);
                 }
-                self.check_alive(shared)
+                self.check_alive(shared)?;
+                self.tend_disks(shared)
             }
             Some(Event::Connected { last }) => {
                 tracing::info!(last = last.0, "coordination log reached");
@@ -231,6 +241,23 @@ impl Control {
             return Ok(());
         }
         bail!("the cluster holds this sheep for gone; start it again")
+    }
+
+    fn take_disk_event(&mut self, shared: &Shared, event: DiskEvent) -> Result<()> {
+        match event {
+            DiskEvent::Failed { slot, why } => self.disks.note_failed(slot, why, shared)?,
+        }
+        self.tend_disks(shared)
+    }
+
+    /// What the disks and the newest state make necessary.
+    fn tend_disks(&mut self, shared: &Shared) -> Result<()> {
+        if let Some(command) = self.disks.due_demotion(&self.state, shared.me) {
+            tracing::warn!(?command, "a disk of this sheep cannot be used");
+            // Whether it came into the log, the state tells.
+            self.propose(Proposal { command, reply: oneshot::channel().0 });
+        }
+        self.disks.follow(&self.state, shared)
     }
 
     fn propose(&self, proposal: Proposal) {

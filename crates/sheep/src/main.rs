@@ -9,6 +9,7 @@ mod accept;
 mod admin;
 mod config;
 mod control;
+mod disks;
 mod inspect;
 mod logging;
 mod metrics;

@@ -1,8 +1,8 @@
 //! A shard: one thread that owns its attachments, its share of the copies and its connections.
 //!
-//! Way: mail and sockets come in -> the engine decides (`run`) -> actions go out: to the store
-//!      (`store_link`), to other sheep (`crate::peer`), to faces (`deliver`). A request stays on
-//!      the thread where it arrived.
+//! Way: mail and sockets come in -> the engine decides (`run`) -> actions go out: to a store
+//!      (`stores`, `store_link`), to other sheep (`crate::peer`), to faces (`deliver`). A request
+//!      stays on the thread where it arrived.
 //! Holds:
 //!   H1 the engine is never called from inside itself: answers are delivered by a task of their
 //!      own, after the call that made them has returned;
@@ -10,10 +10,12 @@
 //! Not here: decisions (engine).
 
 mod attach;
+pub(crate) mod disk;
 mod door;
 pub(crate) mod mail;
 mod replica;
 pub(crate) mod store_link;
+pub(crate) mod stores;
 mod sweep;
 
 use std::cell::{OnceCell, RefCell};
@@ -41,7 +43,7 @@ pub(crate) use door::ShardDoor;
 use mail::Mail;
 use replica::Held;
 pub(crate) use replica::ReplyTo;
-use store_link::StoreLink;
+use stores::{Buckets, Stores};
 
 const TICK: Duration = Duration::from_millis(100);
 
@@ -50,7 +52,7 @@ pub(crate) struct Shard {
     pub(crate) shared: Arc<Shared>,
     pub(crate) index: u16,
     pub(crate) metrics: Arc<ShardMetrics>,
-    pub(crate) store: StoreLink,
+    pub(crate) stores: Stores,
     gateway: RefCell<Gateway>,
     state: RefCell<Arc<ClusterState>>,
     applied: watch::Sender<LogIndex>,
@@ -78,14 +80,17 @@ pub(crate) fn run(
     shared: Arc<Shared>,
     index: u16,
     state: Arc<ClusterState>,
-    store: Store,
+    (stores, buckets): (BTreeMap<u8, Store>, Buckets),
     mail: mpsc::UnboundedReceiver<Mail>,
 ) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async move {
-        let shard = Rc::new(Shard::new(shared, index, state, StoreLink::new(store)));
-        tokio::task::spawn_local(shard.clone().drive_store());
+        let stores = Stores::new(stores, buckets);
+        let shard = Rc::new(Shard::new(shared, index, state, stores));
+        for link in shard.stores.all() {
+            tokio::task::spawn_local(shard.clone().drive_store(link));
+        }
         tokio::task::spawn_local(shard.clone().deliver());
         tokio::task::spawn_local(shard.clone().tick());
         shard.sweep_deleted();
@@ -95,7 +100,7 @@ pub(crate) fn run(
 }
 
 impl Shard {
-    fn new(shared: Arc<Shared>, index: u16, state: Arc<ClusterState>, store: StoreLink) -> Self {
+    fn new(shared: Arc<Shared>, index: u16, state: Arc<ClusterState>, stores: Stores) -> Self {
         let metrics = shared.metrics[usize::from(index)].clone();
         Self {
             gateway: RefCell::new(Gateway::new(shared.me, state.clone())),
@@ -104,7 +109,7 @@ impl Shard {
             shared,
             index,
             metrics,
-            store,
+            stores,
             held: RefCell::default(),
             local_replies: RefCell::default(),
             links: RefCell::default(),
@@ -224,7 +229,7 @@ impl Shard {
             interval.tick().await;
             self.step(Gateway::tick);
             self.metrics.set_waits(self.gateway.borrow().waits());
-            self.tick_store();
+            self.tick_stores();
         }
     }
 

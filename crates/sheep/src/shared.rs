@@ -23,6 +23,20 @@ pub(crate) struct Proposal {
     pub(crate) reply: oneshot::Sender<CommandResult>,
 }
 
+/// Something that whoever directs the disks must know or do.
+#[derive(Debug)]
+pub(crate) enum DiskEvent {
+    /// A disk is of no use any more.
+    Failed { slot: u8, why: String },
+}
+
+/// What the control thread is asked by others.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    pub(crate) proposals: mpsc::UnboundedReceiver<Proposal>,
+    pub(crate) disks: mpsc::UnboundedReceiver<DiskEvent>,
+}
+
 /// One per process.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -32,9 +46,15 @@ pub(crate) struct Shared {
     pub(crate) shards: Vec<mpsc::UnboundedSender<Mail>>,
     pub(crate) metrics: Vec<Arc<ShardMetrics>>,
     pub(crate) proposals: mpsc::UnboundedSender<Proposal>,
+    pub(crate) disks: mpsc::UnboundedSender<DiskEvent>,
 }
 
 impl Shared {
+    /// A disk is of no use any more.
+    pub(crate) fn tell_disk_failed(&self, slot: u8, why: String) {
+        let _ = self.disks.send(DiskEvent::Failed { slot, why });
+    }
+
     /// The shard that serves a VDI's attachment.
     pub(crate) fn shard_of(&self, vid: Vid) -> usize {
         vid.get() as usize % self.shards.len()

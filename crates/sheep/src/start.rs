@@ -10,36 +10,26 @@ use anyhow::{Context, Result, bail};
 use sheepdog_attach::door::Face;
 use sheepdog_cluster::local;
 use sheepdog_engine::gateway::Me;
-use sheepdog_engine::state::{ClusterState, Outcome};
+use sheepdog_engine::state::Outcome;
 use sheepdog_proto::LogIndex;
 use sheepdog_proto::command::{Addresses, Command};
-use sheepdog_store::{Disk, Home, Options as StoreOptions, Recorder, Store};
+use sheepdog_store::Home;
 use tokio::sync::mpsc;
 
 use crate::accept::{self, Listeners};
 use crate::admin;
 use crate::config::Config;
 use crate::control::Control;
+use crate::disks::open::{Opened, ShardStores};
+use crate::disks::{self, Disks};
 use crate::metrics::ShardMetrics;
-use crate::shared::Shared;
+use crate::shared::{Inbox, Shared};
 use crate::{shard, stop};
 
-/// Most shards chosen without being told.
-const SHARDS_DEFAULT_MAX: u16 = 4;
 /// Virtual nodes: one for each this many bytes of disk, within these bounds.
 const WEIGHT_BYTES: u64 = 4 << 30;
 const WEIGHT_MIN: u32 = 64;
 const WEIGHT_MAX: u32 = 8192;
-
-/// Bounds of the space that new data leave free.
-const RESERVE_MIN: u64 = 64 << 20;
-const RESERVE_MAX: u64 = 8 << 30;
-
-/// Memory of all stores of a sheep: changes that are not in place yet, and metadata.
-const DIRTY_BYTES: u64 = 40 << 20;
-const METADATA_BYTES: usize = 24 << 20;
-/// One unit is kept warm for each so many bytes of the reserve: an eighth of it.
-const WARM_PART: u64 = 8 * (256 << 10);
 
 /// Runs a sheep until it is told to stop.
 pub(crate) fn run(config: Config) -> Result<()> {
@@ -48,26 +38,26 @@ pub(crate) fn run(config: Config) -> Result<()> {
 }
 
 async fn run_async(config: Config) -> Result<()> {
-    let mut home = Home::open(&config.directory)?;
+    let home = Home::open(&config.directory)?;
     let uuid = home.node_uuid();
     let listeners = Listeners::bind(&config).await?;
     let (log, events) = local::open(&config.log_directory, uuid, LogIndex(0))
         .await
         .with_context(|| format!("coordination log {}", config.log_directory.display()))?;
-    let stores = open_stores(&config, &mut home)?;
-    let mut control = Control::new(Box::new(log), events, home);
+    let Opened { disks, stores } = disks::open::open(&config, home)?;
+    let mut control = Control::new(Box::new(log), events, disks);
     control.catch_up().await?;
     control.check_cluster()?;
     let me = join(&config, &mut control, &listeners, stores.len() as u16).await?;
-    let (proposals, mut proposed) = mpsc::unbounded_channel();
-    let (shared, mailboxes) = share(me, uuid, stores.len(), proposals);
-    spawn_shards(&shared, control.state(), stores, mailboxes)?;
+    control.leave_lost_groups(me).await?;
+    let (shared, mailboxes, mut inbox) = share(me, uuid, stores.len());
+    spawn_shards(&shared, &control, stores, mailboxes)?;
     let ready = ready_line(&listeners, &config)?;
     let mut watch = control.watch();
     serve(&shared, &control, listeners, &config);
     println!("{ready}");
     let why = tokio::select! {
-        result = control.run(&shared, &mut proposed) => match result {
+        result = control.run(&shared, &mut inbox) => match result {
             Ok(()) => "the log has ended",
             Err(error) => stop::die(&format!("{error:#}")),
         },
@@ -78,69 +68,13 @@ async fn run_async(config: Config) -> Result<()> {
     {
         let drained = stop::drain(&shared);
         tokio::select! {
-            result = control.run(&shared, &mut proposed) => result?,
+            result = control.run(&shared, &mut inbox) => result?,
             () = drained => {}
         }
     }
     control.leave(&shared).await;
     tracing::info!("stopped");
     Ok(())
-}
-
-/// One store per shard. How many was decided at the first start, for each keeps its own groups.
-fn open_stores(config: &Config, home: &mut Home) -> Result<Vec<Store>> {
-    let existing = (0..).take_while(|index| home.store_path(*index).exists()).count() as u16;
-    let shards = match (existing, config.shards) {
-        (0, Some(wanted)) => wanted,
-        (0, None) => default_shards(),
-        (there, Some(wanted)) if there != wanted => bail!(
-            "this sheep was first started with {there} shards, which cannot change; leave out \
-             --shards or give --shards {there}"
-        ),
-        (there, _) => there,
-    };
-    let reserve_bytes = reserve_bytes(disk_bytes(&config.directory)?.0);
-    let mut stores = Vec::new();
-    for index in 0..shards {
-        let disk = home.store_disk(index, config.engine)?;
-        let engine = disk.engine();
-        let disk = record(Box::new(disk), config, index)?;
-        let options = StoreOptions {
-            salt: home.new_salt()?,
-            node: home.node_uuid(),
-            shard: index,
-            reserve_bytes,
-            dirty_bytes_max: DIRTY_BYTES / u64::from(shards),
-            metadata_bytes_max: METADATA_BYTES / usize::from(shards),
-            warm_units_max: (reserve_bytes / WARM_PART / u64::from(shards)) as usize,
-            ..StoreOptions::default()
-        };
-        let (store, report) = Store::open(disk, options)
-            .with_context(|| format!("store {index} of {}", config.directory.display()))?;
-        tracing::info!(index, ?engine, ?report, "store opened");
-        stores.push(store);
-    }
-    Ok(stores)
-}
-
-/// The disk itself, or one that is recorded.
-fn record(disk: Box<dyn Disk>, config: &Config, index: u16) -> Result<Box<dyn Disk>> {
-    let Some(directory) = &config.record else { return Ok(disk) };
-    let file = directory.join(format!("store-{index}"));
-    let recorder = Recorder::new(disk, &file).with_context(|| file.display().to_string())?;
-    tracing::warn!(file = %file.display(), "everything done to the disk is recorded");
-    Ok(Box::new(recorder))
-}
-
-/// A twentieth of the file system, within bounds: for the log, for metadata, and for what is on
-/// its way into place.
-fn reserve_bytes(size: u64) -> u64 {
-    (size / 20).clamp(RESERVE_MIN, RESERVE_MAX)
-}
-
-fn default_shards() -> u16 {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    u16::try_from(cores).unwrap_or(SHARDS_DEFAULT_MAX).min(SHARDS_DEFAULT_MAX)
 }
 
 async fn join(
@@ -150,13 +84,13 @@ async fn join(
     shards: u16,
 ) -> Result<Me> {
     // Until the life has its number, the will ends whichever life of this sheep is current.
-    let uuid = control.home().node_uuid();
+    let uuid = control.disks().home().node_uuid();
     let will = Command::Ended { uuid };
     control.log().set_will(will.encode()).await?;
     let command = Command::Join {
         uuid,
         zone: config.zone.unwrap_or((uuid & 0xffff_ffff) as u32),
-        weight: weight(config)?,
+        weight: weight(config, control.disks())?,
         shards,
         addresses: addresses(listeners)?,
     };
@@ -178,14 +112,14 @@ fn addresses(listeners: &Listeners) -> Result<Addresses> {
     })
 }
 
-fn weight(config: &Config) -> Result<u32> {
+fn weight(config: &Config, disks: &Disks) -> Result<u32> {
     if config.gateway {
         return Ok(0);
     }
     if let Some(weight) = config.weight {
         return Ok(weight);
     }
-    let bytes = disk_bytes(&config.directory)?.0;
+    let bytes: u64 = disks.table().disks.values().map(|disk| disk.weight).sum();
     let units = u32::try_from(bytes / WEIGHT_BYTES).unwrap_or(WEIGHT_MAX);
     Ok(units.clamp(WEIGHT_MIN, WEIGHT_MAX))
 }
@@ -199,34 +133,34 @@ pub(crate) fn disk_bytes(directory: &Path) -> Result<(u64, u64)> {
 
 type Mailboxes = Vec<mpsc::UnboundedReceiver<shard::mail::Mail>>;
 
-fn share(
-    me: Me,
-    uuid: u128,
-    shards: usize,
-    proposals: mpsc::UnboundedSender<crate::shared::Proposal>,
-) -> (Arc<Shared>, Mailboxes) {
+fn share(me: Me, uuid: u128, shards: usize) -> (Arc<Shared>, Mailboxes, Inbox) {
     let (senders, mailboxes): (Vec<_>, Vec<_>) =
         (0..shards).map(|_| mpsc::unbounded_channel()).unzip();
     let metrics = (0..shards).map(|_| Arc::new(ShardMetrics::default())).collect();
     let openers = sheepdog_attach::opener::Openers::default();
-    (Arc::new(Shared { me, uuid, openers, shards: senders, metrics, proposals }), mailboxes)
+    let (proposals, proposed) = mpsc::unbounded_channel();
+    let (disks, told) = mpsc::unbounded_channel();
+    let shared = Shared { me, uuid, openers, shards: senders, metrics, proposals, disks };
+    (Arc::new(shared), mailboxes, Inbox { proposals: proposed, disks: told })
 }
 
 fn spawn_shards(
     shared: &Arc<Shared>,
-    state: &ClusterState,
-    stores: Vec<Store>,
+    control: &Control,
+    stores: Vec<ShardStores>,
     mailboxes: Mailboxes,
 ) -> Result<()> {
-    let state = Arc::new(state.clone());
-    for ((index, store), mail) in (0..).zip(stores).zip(mailboxes) {
+    let state = Arc::new(control.state().clone());
+    let buckets = control.disks().table().buckets;
+    for ((index, stores), mail) in (0..).zip(stores).zip(mailboxes) {
         let (shared, state) = (shared.clone(), state.clone());
         std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
-            if let Err(error) = shard::run(shared, index, state, store, mail) {
+            if let Err(error) = shard::run(shared, index, state, (stores, buckets), mail) {
                 stop::die(&format!("shard {index}: {error}"));
             }
         })?;
     }
+    control.disks().watch_all(shared);
     Ok(())
 }
 
@@ -236,7 +170,7 @@ fn serve(shared: &Arc<Shared>, control: &Control, listeners: Listeners, config: 
         tokio::spawn(accept::serve_unix(shared.clone(), face, unix));
     }
     tokio::spawn(accept::serve_peers(shared.clone(), control.watch(), listeners.peer));
-    let admin = admin::Admin::new(shared.clone(), control.watch(), config.directory.clone());
+    let admin = admin::Admin::new(shared.clone(), control, config.directory.clone());
     admin.spawn(listeners.admin);
 }
 

@@ -7,6 +7,7 @@
 //!   POST   /v1/cluster/format     FormatRequest -> Cluster
 //!   POST   /v1/cluster/shutdown             -> 202, empty
 //!   GET    /v1/nodes                        -> [Node]          GET /v1/node -> NodeInfo (self)
+//!   GET    /v1/node/disks                   -> [Disk]: of the sheep that answers, by id
 //!   GET    /v1/vdis                         -> [Vdi]           GET /v1/vdis/{name} -> Vdi
 //!   POST   /v1/vdis               NewVdi    -> 201, Vdi
 //!   DELETE /v1/vdis/{name}                  -> 204
@@ -186,6 +187,48 @@ pub struct NodeInfo {
     /// Data objects of each VDI for whose group this sheep is the first in-sync member that is
     /// up. Summed over all sheep that are up, every object counts once.
     pub objects: BTreeMap<VidHex, u64>,
+    /// What is wrong with its disks, a sentence each.
+    #[serde(default)]
+    pub troubles: Vec<String>,
+}
+
+/// One disk of a sheep.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// Its number on this sheep; given again when it is gone.
+    pub id: u8,
+    /// Its directory.
+    pub path: String,
+    /// Its identity: 32 hexadecimal digits; the sheep's own for the sheep's own directory.
+    pub uuid: String,
+    /// Bytes that it may use: used and available together. 0 if it cannot be used.
+    pub size: u64,
+    /// Bytes in use by objects.
+    pub used: u64,
+    /// Bytes still free.
+    pub available: u64,
+    /// Share of the buckets: bytes of its file system when it was plugged.
+    pub weight: u64,
+    /// Buckets that it holds, of 256.
+    pub buckets: u32,
+    /// Buckets that are still to move to it or away from it.
+    pub moving: u32,
+    /// What it is doing.
+    pub state: DiskState,
+    /// Why it failed, or what keeps its buckets from moving.
+    pub reason: Option<String>,
+}
+
+/// What a disk is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskState {
+    /// Holds its buckets.
+    Ok,
+    /// Is let go when its buckets have moved away.
+    Leaving,
+    /// Failed in this life of its sheep or in an earlier one.
+    Failed,
 }
 
 /// One VDI.

@@ -2,3 +2,4 @@
 
 pub(super) mod info;
 pub(super) mod list;
+pub(super) mod md;

@@ -9,8 +9,8 @@ use std::thread;
 
 use serde::Serialize;
 use sheepdog_client::admin::types::{
-    Addresses, Class, Cluster, ClusterFormat, ClusterStatus, Copies, ErrorCode, Failure, Holder,
-    Node, NodeInfo, ObjectCopy, ObjectPlace, Vdi, VidHex, Warning,
+    Addresses, Class, Cluster, ClusterFormat, ClusterStatus, Copies, Disk, DiskState, ErrorCode,
+    Failure, Holder, Node, NodeInfo, ObjectCopy, ObjectPlace, Vdi, VidHex, Warning,
 };
 use sheepdog_proto::Vid;
 
@@ -142,6 +142,7 @@ fn fixed(asked: &Asked, port: u16) -> Answer {
         ("GET", "/v1/cluster") => json(200, &cluster()),
         ("GET", "/v1/nodes") => json(200, &nodes(port)),
         ("GET", "/v1/node") => json(200, &node_info(0)),
+        ("GET", "/v1/node/disks") => json(200, &disks()),
         ("GET", "/v1/vdis") => json(200, &vdis()),
         ("GET", "/v1/vdis/disk") | ("POST", "/v1/vdis/disk/resize") => json(200, &vdis()[1]),
         ("GET", "/v1/vdis/disk/objects/1") => json(200, &place()),
@@ -217,7 +218,38 @@ pub(crate) fn node_info(node: u16) -> NodeInfo {
         used: 8 << 20,
         available: 73_921_261_568 - (8 << 20),
         objects: BTreeMap::from([(vid(0x1e_c8c), 2), (vid(0xdc_9aad), 5)]),
+        troubles: Vec::new(),
     }
+}
+
+fn disks() -> Vec<Disk> {
+    let disk = |id: u8, path: &str, buckets: u32| Disk {
+        id,
+        path: path.into(),
+        uuid: format!("{:032x}", 0xd15c_0000 + u32::from(id)),
+        size: 40 << 30,
+        used: 10 << 30,
+        available: 30 << 30,
+        weight: 42 << 30,
+        buckets,
+        moving: 0,
+        state: DiskState::Ok,
+        reason: None,
+    };
+    let reason = Some("write wal/0001: Input/output error (os error 5)".to_owned());
+    vec![
+        disk(0, "/srv/disk1", 100),
+        Disk { moving: 40, ..disk(1, "/srv/disk two", 60) },
+        Disk { moving: 90, state: DiskState::Leaving, ..disk(2, "/srv/disk3", 90) },
+        Disk {
+            state: DiskState::Failed,
+            size: 0,
+            used: 0,
+            available: 0,
+            reason,
+            ..disk(4, "/srv/disk5", 6)
+        },
+    ]
 }
 
 pub(crate) fn vid(number: u32) -> VidHex {

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use sheepdog_client::admin::types::{
     Class, Cluster, ClusterFormat, ClusterStatus, ErrorCode, FormatRequest, Warning,
 };
-use sheepdog_engine::state::{ClusterState, Policy};
+use sheepdog_engine::state::{ClusterState, Group, Member, Policy};
 use sheepdog_proto::command::Command;
 
 use super::Handler;
@@ -18,7 +18,9 @@ const PARTITION_BITS: u8 = 10;
 const OBJECT_SHIFT: u8 = 22;
 
 pub(super) async fn info(State(admin): Handler) -> Json<Cluster> {
-    Json(describe(&admin.state()))
+    let mut cluster = describe(&admin.state());
+    cluster.warnings.extend(admin.disk_warnings());
+    Json(cluster)
 }
 
 pub(super) async fn format(
@@ -121,6 +123,7 @@ fn warnings(state: &ClusterState, classes: &[Class]) -> Vec<Warning> {
             action: "Start these sheep again.".to_owned(),
         });
     }
+    warnings.extend(state.members.up().filter_map(|member| incomplete(state, member)));
     let sum = |read: fn(&Class) -> u32| classes.iter().map(read).sum::<u32>();
     for (count, message, action) in [
         (
@@ -146,4 +149,21 @@ fn warnings(state: &ClusterState, classes: &[Class]) -> Vec<Warning> {
         }
     }
     warnings
+}
+
+/// A member that is up and has a place in groups, but not their data.
+fn incomplete(state: &ClusterState, member: &Member) -> Option<Warning> {
+    let is_out = |group: &&Group| {
+        group.targets.contains(&member.node) && !group.in_sync.contains(&member.node)
+    };
+    let groups = state.policies.iter().flat_map(|policy| policy.groups.iter());
+    let count = groups.filter(is_out).count();
+    let (node, address) = (member.node, &member.addresses.admin);
+    (count > 0).then(|| Warning {
+        message: format!(
+            "Node {node} is up, but its copies of {count} placement groups are not complete: it \
+             missed writes while it was down, or a disk of it failed."
+        ),
+        action: format!("See its disks with `dog node md info`, asked at {address}."),
+    })
 }

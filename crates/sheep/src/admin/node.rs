@@ -42,10 +42,10 @@ pub(super) async fn info(State(admin): Handler) -> Result<Json<NodeInfo>, AdminE
         }
     }
     let stores = state.members.get(me).is_some_and(|member| member.weight > 0);
-    let available = crate::start::disk_bytes(&admin.directory)
-        .map_err(|error| AdminError::new(ErrorCode::Io, format!("{error:#}")))?
-        .1;
+    let available = admin.available_bytes();
     let (used, available) = if stores { (used, available) } else { (0, 0) };
+    let troubles = admin.disk_warnings().into_iter();
+    let troubles = troubles.map(|warning| format!("{} {}", warning.message, warning.action));
     Ok(Json(NodeInfo {
         node: me.0,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -54,6 +54,7 @@ pub(super) async fn info(State(admin): Handler) -> Result<Json<NodeInfo>, AdminE
         used,
         available,
         objects,
+        troubles: troubles.collect(),
     }))
 }
 
@@ -63,7 +64,7 @@ pub(super) async fn checkpoint(State(admin): Handler) -> Result<(), AdminError> 
         admin
             .on_shard(shard, |shard, tell| {
                 tokio::task::spawn_local(async move {
-                    shard.checkpoint_store().await;
+                    shard.checkpoint_stores().await;
                     let _ = tell.send(());
                 });
             })
@@ -123,7 +124,7 @@ pub(super) async fn holds(admin: &Admin, oid: Oid) -> Result<bool, AdminError> {
         .on_shard(usize::from(me.shard_of(pg)), move |shard, tell| {
             tokio::task::spawn_local(async move {
                 let after = oid.get().checked_sub(1).and_then(Oid::from_wire);
-                let found = shard.store.ask(Request::List { after, limit: 1 }).await;
+                let found = shard.ask_store(Request::List { after, limit: 1 }).await;
                 let held = match found {
                     Some(Ok(Reply::List(listing))) => {
                         listing.objects.iter().any(|object| object.oid == oid)

@@ -15,6 +15,13 @@ fn the_options_fit_together() {
 }
 
 #[test]
+fn disks_follow_the_directory() {
+    let config = check(&["/d,/e f,/g"]).unwrap();
+    assert_eq!((config.directory, config.disks), ("/d".into(), vec!["/e f".into(), "/g".into()]));
+    assert!(check(&["/d"]).unwrap().disks.is_empty());
+}
+
+#[test]
 fn a_wrong_option_says_what_would_be_right() {
     for (arguments, told) in [
         (&["-c", "corosync", "/d"][..], "local:DIR"),
@@ -23,7 +30,9 @@ fn a_wrong_option_says_what_would_be_right() {
         (&["--zone", "x", "/d"], "--zone"),
         (&["--frob", "/d"], "--frob"),
         (&["--shards", "0", "/d"], "--shards"),
-        (&[], "<DIRECTORY>"),
+        (&[], "<DIRECTORY[,DISK...]>"),
+        (&["/d,,/e"], "a comma stands between"),
+        (&["/d,/e,/e"], "/e is given twice"),
     ] {
         let error = check(arguments).map(|_| ()).unwrap_err().to_string();
         assert!(error.contains(told), "{arguments:?}: {error}");

@@ -12,6 +12,7 @@ use sheepdog_proto::Vid;
 use sheepdog_proto::peer::{Hello, Reply, Request};
 use tokio::sync::{mpsc, oneshot};
 
+use super::disk::DiskOrder;
 use super::replica::ReplyTo;
 use super::{Shard, ShardDoor};
 
@@ -34,6 +35,8 @@ pub(crate) enum Mail {
     Request { from: u16, request: Request },
     /// To the gateway, from another shard of this sheep.
     Reply { from: u16, reply: Reply },
+    /// Something about this sheep's disks.
+    Disk(DiskOrder),
     /// Let go of a VDI that nobody uses.
     Detach(Vid),
     /// Anything else.
@@ -78,13 +81,14 @@ impl Shard {
                 let place = Place { node: self.shared.me.node, shard: from };
                 self.step(|gateway| gateway.handle_reply(place, reply));
             }
+            Mail::Disk(order) => self.take_disk_order(order),
             Mail::Detach(vid) => self.detach_unused(vid),
             Mail::Call(call) => call(self.clone()),
             Mail::Stop(done) => {
                 let shard = self.clone();
                 tokio::task::spawn_local(async move {
                     shard.detach_all().await;
-                    shard.store.checkpoint();
+                    shard.stores.all().iter().for_each(|link| link.checkpoint());
                     let _ = done.send(());
                 });
             }

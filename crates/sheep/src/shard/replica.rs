@@ -3,7 +3,9 @@
 //! Holds:
 //!   D1 a request is executed under the state by which it was admitted: it enters the store's
 //!      queue in the same call, and the queue keeps its order (so a barrier's list comes after
-//!      every operation that was admitted before it).
+//!      every operation that was admitted before it);
+//!   D2 as long as this sheep is in sync, by its own state, with a group whose disk is of no use,
+//!      it answers no barrier of that class: it cannot list everything.
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -68,7 +70,7 @@ impl Shard {
     fn execute(self: &Rc<Self>, reply_to: ReplyTo, request: Request) {
         let Request { id, vid, generation, view, stable, body } = request;
         if stable > Stamp::NONE {
-            self.store.push(store::Request::Watermark { vid, stable }, Then::Nothing);
+            self.push_store(store::Request::Watermark { vid, stable }, Then::Nothing);
         }
         let started = Instant::now();
         let (store_request, bytes) = match body {
@@ -94,13 +96,17 @@ impl Shard {
                 store::Request::Read { oid, first_block, count },
                 u64::from(count) * BLOCK_BYTES as u64,
             ),
+            RequestBody::Barrier { .. } if self.cannot_list(vid) => {
+                self.reply(&reply_to, Reply { id, result: Err(PeerError::NotInSync) }); // D2
+                return;
+            }
             RequestBody::Barrier { .. } => (store::Request::Unstable { vid }, 0),
             RequestBody::Settle { oids } => {
                 (store::Request::Settle { vid, below: generation, oids }, 0)
             }
             RequestBody::Watermark => return,
         };
-        self.store.push(store_request, Then::Reply { reply_to, id, bytes, started });
+        self.push_store(store_request, Then::Reply { reply_to, id, bytes, started });
     }
 
     /// Sends an answer on its way.
@@ -126,6 +132,8 @@ pub(super) fn translate(
             Ok(ReplyBody::Unstable(list.iter().map(unstable).collect()))
         }
         Ok(_) => Err(PeerError::Invalid),
+        // The log will say that this sheep is out of sync, and others have what is asked for.
+        Err(error) if error.is_fatal() => Err(PeerError::NotInSync),
         Err(store::StoreError::Full) => Err(PeerError::Full),
         Err(store::StoreError::Refused(store::Refusal::Checksum { .. })) => Err(PeerError::Corrupt),
         Err(store::StoreError::Refused(_)) => Err(PeerError::Invalid),

@@ -1,29 +1,34 @@
-//! The store of a shard: it lives on the shard's thread and goes on whenever something is new.
+//! The store of a shard on one disk: it lives on the shard's thread and goes on whenever
+//! something is new.
 //!
 //! Way: `push` queues a request; when the shard has nothing else to do, or the disk has ended
 //!      something, `drive_store` lets the store take a turn and delivers its replies. What one
 //!      turn of the shard brings becomes one commit, and one system call takes it to the disk.
-//! Holds: SL1 the store is never borrowed while a reply is delivered: that may push again.
+//! Holds:
+//!   SL1 the store is never borrowed while a reply is delivered: that may push again;
+//!   SL2 after `fail` nothing is answered with success any more, whatever the disk still does.
+//! Not here: which disk a request is for (`stores`).
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sheepdog_proto::peer::Reply as PeerReply;
-use sheepdog_store::{Reply, Request, Store, StoreError};
+use sheepdog_store::{Reply, Request, Statistics, Store, StoreError};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, oneshot};
 
 use super::Shard;
-use super::replica::{ReplyTo, translate};
+use super::replica::ReplyTo;
+use super::stores::Part;
 
 /// How often it is looked whether a checkpoint has ended.
 const CHECK: Duration = Duration::from_millis(10);
 
-type StoreResult = Result<Reply, StoreError>;
+pub(crate) type StoreResult = Result<Reply, StoreError>;
 
 /// What happens with the answer.
 pub(crate) enum Then {
@@ -31,23 +36,34 @@ pub(crate) enum Then {
     Reply { reply_to: ReplyTo, id: u64, bytes: u64, started: Instant },
     /// Somebody of this sheep asked.
     Tell(oneshot::Sender<StoreResult>),
+    /// It is one of several that make one answer.
+    Part(Part),
     /// Nobody waits.
     Nothing,
 }
 
-/// A shard's end of its store.
+/// A shard's end of one store.
 pub(crate) struct StoreLink {
-    store: RefCell<Store>,
+    /// Slot of its disk.
+    pub(crate) slot: u8,
+    /// `None` once it has failed or was closed.
+    store: RefCell<Option<Store>>,
+    failure: RefCell<Option<StoreError>>,
     waiting: RefCell<BTreeMap<u64, Then>>,
+    /// What came, or was waiting, when the store had failed.
+    refused: RefCell<Vec<Then>>,
     last_token: Cell<u64>,
     ready: Notify,
 }
 
 impl StoreLink {
-    pub(super) fn new(store: Store) -> Self {
+    pub(super) fn new(slot: u8, store: Store) -> Self {
         Self {
-            store: RefCell::new(store),
+            slot,
+            store: RefCell::new(Some(store)),
+            failure: RefCell::default(),
             waiting: RefCell::default(),
+            refused: RefCell::default(),
             last_token: Cell::default(),
             ready: Notify::new(),
         }
@@ -55,10 +71,15 @@ impl StoreLink {
 
     /// Queues a request behind all earlier ones.
     pub(crate) fn push(&self, request: Request, then: Then) {
-        let token = self.last_token.get() + 1;
-        self.last_token.set(token);
-        self.waiting.borrow_mut().insert(token, then);
-        self.store.borrow_mut().submit(token, request);
+        match &mut *self.store.borrow_mut() {
+            Some(store) => {
+                let token = self.last_token.get() + 1;
+                self.last_token.set(token);
+                self.waiting.borrow_mut().insert(token, then);
+                store.submit(token, request);
+            }
+            None => self.refused.borrow_mut().push(then),
+        }
         self.ready.notify_one();
     }
 
@@ -69,110 +90,171 @@ impl StoreLink {
         receiver.await.ok()
     }
 
-    /// Asks that everything be put in place; the number of checkpoints so far.
-    fn want_checkpoint(&self) -> u64 {
+    /// Asks that everything be put in place; the number of checkpoints so far. `None` without a
+    /// store.
+    fn want_checkpoint(&self) -> Option<u64> {
         let mut store = self.store.borrow_mut();
+        let store = store.as_mut()?;
         store.want_checkpoint();
         self.ready.notify_one();
-        store.statistics().checkpoints
+        Some(store.statistics().checkpoints)
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failure.borrow().is_some()
+    }
+
+    /// Everything that waits, and all that comes, is answered with the failure (SL2).
+    pub(super) fn fail(&self, why: StoreError) {
+        if self.has_failed() {
+            return;
+        }
+        *self.failure.borrow_mut() = Some(why);
+        self.refused
+            .borrow_mut()
+            .extend(std::mem::take(&mut *self.waiting.borrow_mut()).into_values());
+        self.drop_store();
+        self.ready.notify_one();
+    }
+
+    /// Lets go of the files. A disk that does not answer must not keep the shard waiting.
+    pub(super) fn drop_store(&self) {
+        let store = self.store.borrow_mut().take();
+        let _ = std::thread::Builder::new().spawn(move || drop(store));
     }
 
     /// Puts everything in place, so that the next start has nothing to replay. Waits for the
     /// disk: only for the end of a sheep.
     pub(super) fn checkpoint(&self) {
-        if let Err(error) = self.store.borrow_mut().checkpoint() {
+        let Some(store) = &mut *self.store.borrow_mut() else { return };
+        if let Err(error) = store.checkpoint() {
             tracing::warn!(%error, "no last checkpoint; the next start will replay the log");
         }
     }
 
+    /// What the store did; nothing once it has failed.
+    pub(super) fn statistics(&self) -> Statistics {
+        self.store.borrow().as_ref().map(|store| store.statistics().clone()).unwrap_or_default()
+    }
+
     fn turn(&self) -> Vec<(Then, StoreResult)> {
-        let mut store = self.store.borrow_mut();
-        store.turn(false);
-        let replies = store.take_replies();
+        let mut replies = Vec::new();
+        if let Some(store) = &mut *self.store.borrow_mut() {
+            store.turn(false);
+            replies = store.take_replies();
+        }
         let mut waiting = self.waiting.borrow_mut();
         let pair = |(token, reply)| Some((waiting.remove(&token)?, reply));
-        replies.into_iter().filter_map(pair).collect()
+        let mut ended: Vec<_> = replies.into_iter().filter_map(pair).collect();
+        if let Some(failure) = &*self.failure.borrow() {
+            let refused = std::mem::take(&mut *self.refused.borrow_mut());
+            ended.extend(refused.into_iter().map(|then| (then, Err(failure.clone()))));
+        }
+        ended
     }
 
     /// A second handle of what becomes readable when the disk has ended something.
     #[allow(deprecated)] // Its successor is unsafe; what is owned and never lent out is sound here.
-    fn wakeup(&self) -> std::io::Result<AsyncFd<OwnedFd>> {
+    fn wakeup(&self) -> std::io::Result<Option<AsyncFd<OwnedFd>>> {
         let store = self.store.borrow();
-        let wakeup = store.wakeup().map(|wakeup| wakeup.try_clone_to_owned());
+        let Some(store) = &*store else { return Ok(None) };
         let none = || std::io::Error::other("the disk does not say when it has ended something");
-        AsyncFd::with_interest(wakeup.ok_or_else(none)??, Interest::READABLE)
+        let wakeup = store.wakeup().ok_or_else(none)?.try_clone_to_owned()?;
+        AsyncFd::with_interest(wakeup, Interest::READABLE).map(Some)
     }
 }
 
+/// Why a disk is not used any more, in the words of a store.
+pub(super) fn failure(why: &str) -> StoreError {
+    let cause = StoreError::Io {
+        operation: "use",
+        path: String::new(),
+        kind: std::io::ErrorKind::Other,
+        message: why.to_owned(),
+    };
+    StoreError::Failed { cause: Arc::new(cause) }
+}
+
 impl Shard {
-    /// Lets the store go on until the sheep ends.
-    pub(super) async fn drive_store(self: Rc<Self>) {
-        let wakeup = match self.store.wakeup() {
+    /// Lets a store go on until it is closed or the sheep ends.
+    pub(super) async fn drive_store(self: Rc<Self>, link: Rc<StoreLink>) {
+        let wakeup = match link.wakeup() {
             Ok(wakeup) => wakeup,
-            Err(error) => crate::stop::die(&format!("store: {error}")),
-        };
-        loop {
-            tokio::select! {
-                () = self.store.ready.notified() => {}
-                guard = wakeup.readable() => match guard {
-                    Ok(mut guard) => guard.clear_ready(),
-                    Err(error) => crate::stop::die(&format!("store: {error}")),
-                },
+            Err(error) => {
+                self.note_store_failure(&link, &failure(&error.to_string()));
+                None
             }
-            self.turn_store();
+        };
+        while self.stores.has(&link) {
+            match &wakeup {
+                Some(wakeup) if !link.has_failed() => tokio::select! {
+                    () = link.ready.notified() => {}
+                    guard = wakeup.readable() => match guard {
+                        Ok(mut guard) => guard.clear_ready(),
+                        Err(error) => {
+                            self.note_store_failure(&link, &failure(&error.to_string()));
+                        }
+                    },
+                },
+                _ => link.ready.notified().await,
+            }
+            self.turn_store(&link);
         }
     }
 
     /// Ends when everything that was answered before is in place.
-    pub(crate) async fn checkpoint_store(&self) {
-        // One may be under way that began before the last answer.
-        for _ in 0..2 {
-            let before = self.store.want_checkpoint();
-            while self.store.store.borrow().statistics().checkpoints == before {
-                tokio::time::sleep(CHECK).await;
+    pub(crate) async fn checkpoint_stores(&self) {
+        for link in self.stores.all() {
+            // One may be under way that began before the last answer.
+            for _ in 0..2 {
+                let Some(before) = link.want_checkpoint() else { break };
+                while !link.has_failed() && link.statistics().checkpoints == before {
+                    tokio::time::sleep(CHECK).await;
+                }
             }
         }
     }
 
-    fn turn_store(self: &Rc<Self>) {
-        let replies = self.store.turn();
+    fn turn_store(self: &Rc<Self>, link: &StoreLink) {
+        let replies = link.turn();
         if replies.is_empty() {
             return;
         }
         for (then, result) in replies {
+            if let Err(error) = &result
+                && error.is_fatal()
+            {
+                self.note_store_failure(link, error);
+            }
             self.take_store_reply(then, result); // SL1
         }
         self.run();
     }
 
     /// What found no space is tried again, and the counters are shown.
-    pub(super) fn tick_store(self: &Rc<Self>) {
-        self.store.store.borrow_mut().tick();
-        self.turn_store();
-        let store = self.store.store.borrow();
-        self.metrics.set_store(store.statistics());
-        if let Some(failure) = store.failure() {
-            crate::stop::die(&failure.to_string());
+    pub(super) fn tick_stores(self: &Rc<Self>) {
+        let mut statistics = Statistics::default();
+        for link in self.stores.all() {
+            if let Some(store) = &mut *link.store.borrow_mut() {
+                store.tick();
+            }
+            self.turn_store(&link);
+            let failure = link.store.borrow().as_ref().and_then(|store| store.failure().cloned());
+            if let Some(failure) = failure {
+                self.note_store_failure(&link, &failure);
+            }
+            statistics.add(&link.statistics());
         }
+        self.metrics.set_store(&statistics);
     }
 
-    fn take_store_reply(self: &Rc<Self>, then: Then, result: StoreResult) {
-        if let Err(error) = &result {
-            if error.is_fatal() {
-                // The log will say that this sheep is gone, and the others go on without it.
-                crate::stop::die(&error.to_string());
-            }
-            tracing::warn!(%error, "store");
+    /// This shard uses the disk no more; whoever directs the disks decides what follows.
+    fn note_store_failure(&self, link: &StoreLink, why: &StoreError) {
+        if link.has_failed() {
+            return;
         }
-        match then {
-            Then::Reply { reply_to, id, bytes, started } => {
-                self.note_replica(bytes, started, result.is_ok());
-                self.reply(&reply_to, PeerReply { id, result: translate(result) });
-            }
-            Then::Tell(waiting) => {
-                let _ = waiting.send(result);
-            }
-            Then::Nothing => {}
-        }
+        tracing::error!(shard = self.index, slot = link.slot, error = %why, "disk");
+        link.fail(why.clone());
+        self.shared.tell_disk_failed(link.slot, why.to_string());
     }
 }

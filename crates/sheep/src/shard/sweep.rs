@@ -5,10 +5,10 @@
 //!      can be written to these objects any more.
 //! Holds: W1 only objects of VDIs that the log says are deleted are touched.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use sheepdog_proto::{Generation, Oid, Stamp, Vid, View};
+use sheepdog_proto::{BLOCK_BYTES, Generation, Oid, Stamp, Vid, View};
 use sheepdog_store::{Listing, Reply, Request};
 
 use super::Shard;
@@ -42,7 +42,7 @@ impl Shard {
             let Some(listing) = self.list(after).await else { return };
             for object in listing.objects.iter().filter(|o| deleted.contains(&o.oid.vid())) {
                 let reset = Request::Reset { oid: object.oid, stamp: newest, view }; // W1
-                self.store.ask(reset).await;
+                self.ask_store(reset).await;
                 swept += 1;
             }
             after = listing.next;
@@ -55,9 +55,28 @@ impl Shard {
         }
     }
 
+    /// Bytes of objects on each disk, whatever the table says of them.
+    pub(crate) async fn used_by_slot(self: &Rc<Self>) -> BTreeMap<u8, u64> {
+        let mut used = BTreeMap::new();
+        for link in self.stores.all() {
+            let mut after = None;
+            loop {
+                let asked = link.ask(Request::List { after, limit: LIST_LIMIT }).await;
+                let Some(Ok(Reply::List(listing))) = asked else { break };
+                let blocks = listing.objects.iter().map(|object| u64::from(object.blocks));
+                *used.entry(link.slot).or_default() += blocks.sum::<u64>() * BLOCK_BYTES as u64;
+                after = listing.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+        used
+    }
+
     /// A part of the list of this shard's objects.
-    pub(crate) async fn list(&self, after: Option<Oid>) -> Option<Listing> {
-        match self.store.ask(Request::List { after, limit: LIST_LIMIT }).await {
+    pub(crate) async fn list(self: &Rc<Self>, after: Option<Oid>) -> Option<Listing> {
+        match self.ask_store(Request::List { after, limit: LIST_LIMIT }).await {
             Some(Ok(Reply::List(listing))) => Some(listing),
             _ => None,
         }

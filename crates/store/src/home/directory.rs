@@ -14,7 +14,7 @@ use super::copies::Copied;
 use super::disk::DiskSuperblock;
 use super::table::PATH_BYTES_MAX;
 use super::{Home, HomeError, LOCK, STORES_DIR, random, take_lock};
-use crate::disk::{Disk, RealDisk};
+use crate::disk::{Disk, Engine, RealDisk};
 use crate::store::has_store;
 
 /// What an empty file system has.
@@ -47,6 +47,24 @@ impl DiskDirectory {
     pub fn identity(path: &Path) -> Result<Option<u128>, HomeError> {
         let mut disk = RealDisk::new(path)?;
         Ok(DiskSuperblock::load(&mut disk)?.map(|superblock| superblock.disk))
+    }
+
+    /// Whether a directory is still the disk it was. Takes no lock and repairs nothing.
+    ///
+    /// # Errors
+    /// `Io` if it cannot be read; `NoDisk`, `OtherDisk`.
+    pub fn look(path: &Path, uuid: u128) -> Result<(), HomeError> {
+        let path = path.join(DiskSuperblock::PATH);
+        let bytes = fs::read(&path).map_err(|source| HomeError::Io { path: path.clone(), source })?;
+        let copies = DiskSuperblock::COPY_OFFSETS.iter().filter_map(|offset| {
+            let copy = bytes.get(*offset as usize..)?.get(..DiskSuperblock::COPY_BYTES)?;
+            DiskSuperblock::verify(copy).ok()
+        });
+        match copies.last() {
+            None => Err(HomeError::NoDisk { path }),
+            Some(found) if found.disk != uuid => Err(HomeError::OtherDisk { path }),
+            Some(_) => Ok(()),
+        }
     }
 
     /// Locks a disk that this sheep has (DD2).
@@ -132,13 +150,15 @@ impl DiskDirectory {
     /// The disk of the store of a shard, whose directory is made if need be.
     ///
     /// # Errors
-    /// `Superblock` with the disk's error if the directory cannot be made.
-    pub fn store_disk(&mut self, index: u16) -> Result<RealDisk, HomeError> {
+    /// `Superblock` with the disk's error if the directory cannot be made, or the engine does
+    /// not work here.
+    pub fn store_disk(&mut self, index: u16, engine: Engine) -> Result<RealDisk, HomeError> {
         self.disk.create_dir(STORES_DIR)?;
         self.disk.sync_dir("")?;
         self.disk.create_dir(&format!("{STORES_DIR}/{index}"))?;
         self.disk.sync_dir(STORES_DIR)?;
-        Ok(RealDisk::new(&self.path.join(STORES_DIR).join(index.to_string()))?)
+        let path = self.path.join(STORES_DIR).join(index.to_string());
+        Ok(RealDisk::with_engine(&path, engine)?)
     }
 
     /// Removes the stores and lets the directory go: any sheep may take it. Nobody may use a

@@ -26,3 +26,20 @@ pub struct Statistics {
     /// Writes of a checkpoint that found no space and wait.
     pub blocked_writes: u64,
 }
+
+impl Statistics {
+    /// Counts what another store did, too.
+    pub fn add(&mut self, other: &Self) {
+        self.batches += other.batches;
+        self.changes += other.changes;
+        self.syncs += other.syncs;
+        self.wal_bytes += other.wal_bytes;
+        self.data_bytes += other.data_bytes;
+        self.meta_bytes += other.meta_bytes;
+        self.index_bytes += other.index_bytes;
+        self.read_blocks += other.read_blocks;
+        self.read_pages += other.read_pages;
+        self.checkpoints += other.checkpoints;
+        self.blocked_writes += other.blocked_writes;
+    }
+}

@@ -19,6 +19,9 @@ pub(crate) async fn run(common: &Common) -> Result<(), Trouble> {
     for line in survey.down.values().chain(survey.silent.values()) {
         eprintln!("dog: {line}: its space is not counted");
     }
+    for trouble in survey.nodes.values().flat_map(|info| &info.troubles) {
+        eprintln!("dog: {trouble}");
+    }
     let sum = |part: fn(&NodeInfo) -> u64| survey.nodes.values().map(part).sum();
     let total = Total {
         size: sum(|info| info.size),
@@ -47,7 +50,7 @@ struct Total {
     vdi_size: u64,
 }
 
-fn percent(used: u64, size: u64) -> u64 {
+pub(super) fn percent(used: u64, size: u64) -> u64 {
     (u128::from(used) * 100).checked_div(u128::from(size)).unwrap_or(0) as u64
 }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 use sheepdog_client::admin::types::{ErrorCode, Vdi};
 
 use crate::cli::VdiList;
-use crate::output::{self, Render};
+use crate::output::{self, Render, escape};
 use crate::session::{Session, Survey};
 use crate::size;
 use crate::time;
@@ -123,18 +123,6 @@ impl Render for List {
     fn json(&self) -> serde_json::Result<String> {
         output::document(&self.0)
     }
-}
-
-/// White space and backslashes get a backslash in front.
-fn escape(name: &str) -> String {
-    let mut text = String::with_capacity(name.len());
-    for letter in name.chars() {
-        if letter.is_whitespace() || letter == '\\' {
-            text.push('\\');
-        }
-        text.push(letter);
-    }
-    text
 }
 
 #[cfg(test)]

@@ -56,7 +56,8 @@ impl Herd {
     fn broken_groups(&self, node: NodeId, state: &ClusterState) -> Vec<PgId> {
         let mut groups = Vec::new();
         for (policy, class) in (0..).map(sheepdog_proto::PolicyId).zip(state.policies.iter()) {
-            for (partition, group) in (0..).map(sheepdog_proto::Partition).zip(class.groups.iter()) {
+            for (partition, group) in (0..).map(sheepdog_proto::Partition).zip(class.groups.iter())
+            {
                 let pg = PgId { policy, partition };
                 if group.in_sync.contains(&node) && self.broken.contains(&(node, disk_of(pg))) {
                     groups.push(pg);

@@ -86,13 +86,13 @@ fn a_store_that_is_gone_is_not_made_anew() {
     let mut directory = make(place.path());
     let options = Options { segment_bytes: 1 << 20, must_exist: true, ..Options::default() };
     assert!(!directory.has_store(0).unwrap());
-    let disk = directory.store_disk(0).unwrap();
+    let disk = directory.store_disk(0, Engine::Probe).unwrap();
     let gone = Store::open(Box::new(disk), options).map(|(store, _)| store.segment());
     assert!(matches!(gone, Err(StoreError::Corrupt(_))), "{gone:?}");
-    let disk = directory.store_disk(0).unwrap();
+    let disk = directory.store_disk(0, Engine::Probe).unwrap();
     Store::open(Box::new(disk), Options { must_exist: false, ..options }).unwrap();
     assert!(directory.has_store(0).unwrap() && !directory.has_store(1).unwrap());
-    let disk = directory.store_disk(0).unwrap();
+    let disk = directory.store_disk(0, Engine::Probe).unwrap();
     Store::open(Box::new(disk), options).unwrap();
 }
 
@@ -102,7 +102,7 @@ fn a_disk_that_was_let_go_can_be_taken_by_any_sheep() {
     let mut directory = make(place.path());
     let uuid = directory.uuid();
     let options = Options { segment_bytes: 1 << 20, ..Options::default() };
-    let disk = directory.store_disk(0).unwrap();
+    let disk = directory.store_disk(0, Engine::Probe).unwrap();
     drop(Store::open(Box::new(disk), options).unwrap());
     directory.release().unwrap();
     let gone = refused(DiskDirectory::open(place.path(), NODE, uuid));
