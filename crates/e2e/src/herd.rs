@@ -5,6 +5,7 @@
 //! Holds:
 //!   H1 a herd that is dropped without its end shows the tails of all logs: the test has failed.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ const PORTS_FREE: u16 = 24;
 pub struct Plan {
     count: usize,
     arguments: Vec<String>,
+    /// By the number of the sheep.
+    disks: BTreeMap<usize, Vec<PathBuf>>,
     format: FormatRequest,
     records: bool,
 }
@@ -55,6 +58,13 @@ impl Plan {
     #[must_use]
     pub const fn record(mut self) -> Self {
         self.records = true;
+        self
+    }
+
+    /// Gives one sheep disks.
+    #[must_use]
+    pub fn disks(mut self, index: usize, disks: Vec<PathBuf>) -> Self {
+        self.disks.insert(index, disks);
         self
     }
 
@@ -85,6 +95,7 @@ impl Plan {
             if self.records {
                 herd.sheep[index].record()?;
             }
+            herd.sheep[index].disks = self.disks.get(&index).cloned().unwrap_or_default();
             herd.sheep[index].start().await?;
         }
         Ok(herd)
@@ -112,7 +123,7 @@ impl Herd {
             partition_bits: None,
             force: false,
         };
-        Plan { count, arguments: Vec::new(), format, records: false }
+        Plan { count, arguments: Vec::new(), disks: BTreeMap::new(), format, records: false }
     }
 
     /// One more sheep, not started.

@@ -5,7 +5,8 @@
 //! Way: a [`herd::Herd`] runs sheep in a place of its own; [`tool`] runs programs of others,
 //!      [`qemu_io`] talks to one; [`tgt`] and [`iscsi`] are an iSCSI target and its client;
 //!      [`disk::Disk`] is an open VDI through any face; [`history::History`] knows which bytes a
-//!      disk may hold after any disaster, [`workload`] and [`stepper`] write; [`rot`] spoils.
+//!      disk may hold after any disaster, [`workload`] and [`stepper`] write; [`rot`] spoils,
+//!      [`loop_disk`] is a disk of a sheep that can fail.
 //!      [`ledger::Ledger`] and [`writers`] do so for blocks with one writer each, for whom
 //!      [`copies`] looks into stores and [`cuts`] at what a power cut would have left.
 //! Holds:
@@ -23,6 +24,7 @@ pub mod iscsi;
 mod iscsi_pdu;
 pub mod kills;
 pub mod ledger;
+pub mod loop_disk;
 pub mod port;
 pub mod process;
 pub mod qemu_io;

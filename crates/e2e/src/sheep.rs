@@ -30,13 +30,15 @@ pub struct Sheep {
     place: PathBuf,
     /// Words of its command line besides directory, log and ports.
     pub arguments: Vec<String>,
+    /// Directories of its disks; none: its own directory is its disk.
+    pub disks: Vec<PathBuf>,
     life: Option<Process>,
 }
 
 impl Sheep {
     pub(crate) fn new(index: usize, ports: [u16; 4], place: &Path, arguments: &[String]) -> Self {
         let (place, arguments) = (place.to_owned(), arguments.to_vec());
-        Self { index, ports, place, arguments, life: None }
+        Self { index, ports, place, arguments, disks: Vec::new(), life: None }
     }
 
     /// Its directory.
@@ -90,7 +92,12 @@ impl Sheep {
         command.arg("-c").arg(format!("local:{}", self.place.join("log").display()));
         command.args(["-p", &legacy, "--peer-port", &peer]);
         command.args(["--admin-port", &admin, "--nbd-port", &nbd]);
-        command.args(&self.arguments).arg(self.directory());
+        let mut word = self.directory().into_os_string();
+        for disk in &self.disks {
+            word.push(",");
+            word.push(disk);
+        }
+        command.args(&self.arguments).arg(word);
         Ok(command)
     }
 

@@ -253,7 +253,9 @@ impl Disks {
             let is_on = |bucket: u8| self.table.buckets[usize::from(bucket)] == *slot;
             let mut groups = group::in_sync(state, me.node, is_on);
             groups.retain(|pg| state.group(*pg).is_some_and(|group| !group.can_demote(me.node)));
-            stuck.insert(*slot, groups.len());
+            if !groups.is_empty() {
+                stuck.insert(*slot, groups.len());
+            }
         }
         if stuck != self.stuck {
             tracing::warn!(?stuck, "groups by disk that wait for their last complete copy");

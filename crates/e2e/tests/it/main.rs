@@ -21,5 +21,6 @@ mod t13_catalogue;
 mod t14_refused_starts;
 mod t15_too_few_copies;
 mod t16_scattered_rot;
+mod t17_several_disks;
 mod t18_recorder;
 mod t19_kill_loop;

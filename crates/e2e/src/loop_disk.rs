@@ -1,0 +1,134 @@
+//! Loop disk: a small file system of its own for a sheep, which can fail.
+//!
+//! Way: ext4 in a sparse file, mounted by `mount -o loop`; it fails by `remount,abort`, after which
+//!      nothing can be written and what is read may be old. Where nothing can be mounted it is a
+//!      plain directory, which fails by being moved away.
+//! Holds:
+//!   L1 what was mounted is unmounted when the value is dropped, however the test ends. Declare
+//!      it before the herd, so that the sheep end first.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+/// A disk.
+#[derive(Debug)]
+pub struct LoopDisk {
+    place: TempDir,
+    /// Whether file systems can be mounted here.
+    mounts: bool,
+    is_mounted: bool,
+}
+
+impl LoopDisk {
+    /// An empty one of so many MiB.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn make(mib: u64) -> Result<Self> {
+        let place = tempfile::Builder::new().prefix("sheepdog-disk-").tempdir()?;
+        let mut disk = Self { place, mounts: true, is_mounted: false };
+        fs::create_dir(disk.path())?;
+        fs::File::create(disk.image())?.set_len(mib << 20)?;
+        run("mkfs.ext4", &["-q".as_ref(), "-F".as_ref(), &disk.image()])?;
+        if let Err(error) = disk.mount() {
+            eprintln!("no loop disks here, plain directories instead: {error:#}");
+            disk.mounts = false;
+        }
+        Ok(disk)
+    }
+
+    fn image(&self) -> PathBuf {
+        self.place.path().join("image")
+    }
+
+    /// Its directory.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.place.path().join("disk")
+    }
+
+    fn away(&self) -> PathBuf {
+        self.place.path().join("away")
+    }
+
+    /// From now on nothing can be written.
+    ///
+    /// # Errors
+    /// If it works on.
+    pub fn fail(&mut self) -> Result<()> {
+        if !self.mounts {
+            return fs::rename(self.path(), self.away()).context("a disk that shall fail");
+        }
+        run("mount", &["-o".as_ref(), "remount,abort".as_ref(), &self.path()])
+    }
+
+    /// Takes it out: its directory is empty. No process may use it.
+    ///
+    /// # Errors
+    /// If something uses it.
+    pub fn unmount(&mut self) -> Result<()> {
+        if !self.mounts {
+            if !self.away().exists() {
+                fs::rename(self.path(), self.away())?;
+            }
+            return fs::create_dir(self.path()).context("a disk that was taken out");
+        }
+        run("umount", &[&self.path()])?;
+        self.is_mounted = false;
+        Ok(())
+    }
+
+    /// Puts it back after `unmount` or `fail`, and repairs what the failure did.
+    ///
+    /// # Errors
+    /// If that is not possible.
+    pub fn put_back(&mut self) -> Result<()> {
+        if !self.mounts {
+            if self.path().exists() {
+                fs::remove_dir_all(self.path())?;
+            }
+            return fs::rename(self.away(), self.path()).context("a disk that is put back");
+        }
+        if self.is_mounted {
+            self.unmount()?;
+        }
+        // 1 means: errors were corrected.
+        let status = Command::new("e2fsck").arg("-fy").arg(self.image()).output()?.status;
+        if status.code().is_none_or(|code| code > 1) {
+            bail!("e2fsck: {status}");
+        }
+        self.mount()
+    }
+
+    fn mount(&mut self) -> Result<()> {
+        run("mount", &["-o".as_ref(), "loop".as_ref(), &self.image(), &self.path()])?;
+        self.is_mounted = true;
+        Ok(())
+    }
+}
+
+impl Drop for LoopDisk {
+    fn drop(&mut self) {
+        if self.is_mounted {
+            // L1: also if something still has a file open.
+            let _ = run("umount", &["-l".as_ref(), &self.path()]);
+        }
+    }
+}
+
+fn run(program: &str, words: &[&Path]) -> Result<()> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let output = Command::new(program)
+        .args(words)
+        .env("PATH", format!("{path}:/usr/sbin:/sbin"))
+        .output()
+        .with_context(|| format!("cannot start {program}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    bail!("{program} {words:?}: {}", String::from_utf8_lossy(&output.stderr).trim())
+}
