@@ -30,6 +30,7 @@ use sheepdog_proto::{BLOCK_BYTES, Oid, Stamp, View};
 
 use crate::contents::object::Object;
 use crate::disk::Disk;
+use crate::home::bucket_of;
 use crate::store::files::{
     CHECKPOINT_PATHS, DATA_DIR, INDEX_PATH, META_PATH, SUPER_PATH, slab_path,
 };
@@ -181,6 +182,7 @@ impl Inspection {
                 (overview.log_end, overview.is_torn) = (Some(place), is_torn);
             }
         });
+        self.objects.retain(|oid, _| !changes.forgotten.contains(&bucket_of(*oid)));
         overview.unstable = changes.unstable.iter().count() as u64;
         self.faults.append(&mut faults);
         (self.changes, self.overview) = (changes, overview);

@@ -106,8 +106,7 @@ pub(crate) const fn fills(fields: &[Field], size: usize) -> bool {
 #[cfg(test)]
 pub(crate) fn documented(page: &str, heading: &str, fields: &[Field]) {
     let path = format!("{}/../../docs/formats/{page}.md", env!("CARGO_MANIFEST_DIR"));
-    let document =
-        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let document = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let section = document.split_once(&format!("\n## {heading}\n")).map(|(_, section)| section);
     let section = section.unwrap_or_else(|| panic!("no section {heading}"));
     let rows = section.lines().skip_while(|line| !line.starts_with('|'));

@@ -11,6 +11,7 @@
 //! Not here: nodes, placement, views as anything but numbers (engine); threads (sheep).
 
 mod contents;
+pub mod copy;
 pub mod disk;
 mod error;
 mod format;

@@ -105,6 +105,21 @@ pub enum Request {
         /// The objects.
         oids: Vec<Oid>,
     },
+    /// The write, hole or reset inside is known to be everywhere: it does not come on the
+    /// unstable list. For copies from another store.
+    Settled(Box<Request>),
+    /// Everything of a bucket goes, bases and unstable changes too, as if it had never been.
+    /// Nothing that was asked about the bucket may be without its reply, and nothing may be
+    /// asked about it before this has its own.
+    Forget {
+        /// See [`crate::bucket_of`].
+        bucket: u8,
+    },
+    /// As `Unstable`, of all VDIs, but of one bucket only.
+    UnstableIn {
+        /// See [`crate::bucket_of`].
+        bucket: u8,
+    },
 }
 
 /// What a request brought.

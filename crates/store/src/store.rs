@@ -76,6 +76,10 @@ pub struct Store {
     checkpointer: Checkpointer,
     room: Room,
     jobs: BTreeMap<u64, Job>,
+    /// The change that is being planned is known to be everywhere.
+    is_settled: bool,
+    /// A bucket is being forgotten by this job.
+    forgetting: Option<u64>,
     readings: BTreeMap<u64, Reading>,
     questions: VecDeque<Question>,
     /// Reads that wait for large writes before them.
@@ -110,6 +114,8 @@ struct Job {
     blocks: u32,
     /// Why a part was refused.
     error: Option<StoreError>,
+    /// What it changes is known to be everywhere.
+    is_settled: bool,
 }
 
 /// A read of blocks into which large writes that came before it are under way.

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use sheepdog_proto::{Oid, Stamp, View};
 
+use crate::home::bucket_of;
 use crate::request::{Unstable, UnstableKind};
 
 /// What is remembered of a reset.
@@ -37,6 +38,11 @@ impl Tombstones {
     /// The newest reset of an object; zeros if none is remembered.
     pub(crate) fn of(&self, oid: Oid) -> Tombstone {
         self.resets.get(&oid).copied().unwrap_or_default()
+    }
+
+    /// Forgets the resets of a bucket's objects.
+    pub(crate) fn forget(&mut self, bucket: u8) {
+        self.resets.retain(|oid, _| bucket_of(*oid) != bucket);
     }
 
     /// Keeps what the journal's new segment says: the unstable resets (TS1).

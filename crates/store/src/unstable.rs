@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sheepdog_proto::{Generation, Oid, Stamp, Vid};
 
+use crate::home::bucket_of;
 use crate::request::Unstable;
 
 /// The lists of all VDIs.
@@ -27,6 +28,33 @@ impl UnstableList {
         let changes = self.changes.entry(change.oid.vid()).or_default();
         let is_new = changes.entry(change.stamp).or_default().insert(change);
         self.count += usize::from(is_new);
+    }
+
+    /// One change leaves.
+    pub(crate) fn remove(&mut self, change: &Unstable) {
+        let vid = change.oid.vid();
+        let Some(changes) = self.changes.get_mut(&vid) else { return };
+        let Some(parts) = changes.get_mut(&change.stamp) else { return };
+        self.count -= usize::from(parts.remove(change));
+        if parts.is_empty() {
+            changes.remove(&change.stamp);
+        }
+        if changes.is_empty() {
+            self.changes.remove(&vid);
+        }
+    }
+
+    /// Changes to objects of a bucket leave.
+    pub(crate) fn forget(&mut self, bucket: u8) {
+        let gone: Vec<Unstable> = self.of_bucket(bucket).collect();
+        for change in gone {
+            self.remove(&change);
+        }
+    }
+
+    /// Changes to objects of a bucket.
+    pub(crate) fn of_bucket(&self, bucket: u8) -> impl Iterator<Item = Unstable> + '_ {
+        self.iter().filter(move |change| bucket_of(change.oid) == bucket)
     }
 
     /// Changes of `stable`'s generation up to it leave (U1).

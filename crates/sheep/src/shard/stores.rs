@@ -145,8 +145,9 @@ impl Part {
 }
 
 /// The object that a request names.
-const fn subject(request: &Request) -> Option<Oid> {
+fn subject(request: &Request) -> Option<Oid> {
     match request {
+        Request::Settled(inner) => subject(inner),
         Request::Write { oid, .. }
         | Request::Hole { oid, .. }
         | Request::Reset { oid, .. }
@@ -155,7 +156,9 @@ const fn subject(request: &Request) -> Option<Oid> {
         Request::List { .. }
         | Request::Unstable { .. }
         | Request::Watermark { .. }
-        | Request::Settle { .. } => None,
+        | Request::Settle { .. }
+        | Request::Forget { .. }
+        | Request::UnstableIn { .. } => None,
     }
 }
 

@@ -15,6 +15,7 @@ use super::overlay::Recent;
 use super::pages::PageKey;
 use crate::format::index_page::PAGE_SLOTS;
 use crate::format::meta_page::Entry;
+use crate::home::bucket_of;
 use crate::request::{BlockState, Unstable, UnstableKind};
 use crate::shape::{
     PAGE_BLOCKS, Shape, UNIT_BLOCKS, cut_at_units, pages_of, place_of_page, unit_of,
@@ -44,7 +45,7 @@ impl Contents {
         data: &mut impl Iterator<Item = &'a Payload>,
         segment: u32,
     ) -> u32 {
-        if let Some(change) = unstable_of(record) {
+        if let Some(change) = change_of(record) {
             self.unstable.insert(change); // UNSTABLE-KNOWN
         }
         match record {
@@ -86,7 +87,26 @@ impl Contents {
                 }
                 0
             }
+            Record::Stable(change) => {
+                self.unstable.remove(change);
+                0
+            }
+            Record::Forget { bucket } => {
+                self.forget(*bucket, segment);
+                0
+            }
         }
+    }
+
+    /// Everything of a bucket goes, as if it had never been.
+    fn forget(&mut self, bucket: u8, segment: u32) {
+        let oids: Vec<Oid> =
+            self.objects.keys().copied().filter(|oid| bucket_of(*oid) == bucket).collect();
+        for oid in oids {
+            self.remove_object(oid, segment);
+        }
+        self.unstable.forget(bucket);
+        self.tombstones.forget(bucket);
     }
 
     /// A segment begins: what only the ones before said is forgotten.
@@ -352,8 +372,8 @@ fn object_pages(object: Option<&Object>) -> u32 {
     object.map_or(0, |object| (object.fragments.len() * crate::shape::FRAGMENT_PAGES) as u32)
 }
 
-/// The unstable change that a record describes.
-fn unstable_of(record: &Record) -> Option<Unstable> {
+/// The unstable change that a record makes known.
+pub(crate) fn change_of(record: &Record) -> Option<Unstable> {
     use UnstableKind::{Hole, Reset, Write};
     let (oid, stamp, first_block, count, kind) = match record {
         Record::Write { oid, stamp, first_block, checksums, .. }
@@ -365,7 +385,11 @@ fn unstable_of(record: &Record) -> Option<Unstable> {
         }
         Record::Reset { oid, stamp, .. } => (*oid, *stamp, 0, 0, Reset),
         Record::Unstable(change) => return Some(*change),
-        Record::View { .. } | Record::Watermark { .. } | Record::Settle { .. } => return None,
+        Record::View { .. }
+        | Record::Watermark { .. }
+        | Record::Settle { .. }
+        | Record::Stable(_)
+        | Record::Forget { .. } => return None,
     };
     Some(Unstable { stamp, oid, first_block, kind, count })
 }

@@ -55,7 +55,8 @@ impl DiskDirectory {
     /// `Io` if it cannot be read; `NoDisk`, `OtherDisk`.
     pub fn look(path: &Path, uuid: u128) -> Result<(), HomeError> {
         let path = path.join(DiskSuperblock::PATH);
-        let bytes = fs::read(&path).map_err(|source| HomeError::Io { path: path.clone(), source })?;
+        let bytes =
+            fs::read(&path).map_err(|source| HomeError::Io { path: path.clone(), source })?;
         let copies = DiskSuperblock::COPY_OFFSETS.iter().filter_map(|offset| {
             let copy = bytes.get(*offset as usize..)?.get(..DiskSuperblock::COPY_BYTES)?;
             DiskSuperblock::verify(copy).ok()

@@ -6,11 +6,12 @@
 //!   IC1 of two contents of a block the one with the newer stamp counts, and none that is older
 //!       than a reset that came after it. In a log without gaps that is what `contents` does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sheepdog_proto::{BLOCK_BYTES, Oid, Stamp, View};
 
 use super::walk::Found;
+use crate::home::bucket_of;
 use crate::request::{BlockState, Unstable, UnstableKind};
 use crate::shape::{Shape, UNIT_BLOCKS};
 use crate::unstable::UnstableList;
@@ -49,6 +50,8 @@ pub(super) struct ObjectChanges {
 pub(super) struct Changes {
     pub(super) objects: BTreeMap<Oid, ObjectChanges>,
     pub(super) unstable: UnstableList,
+    /// Buckets of which the index says what is no longer so.
+    pub(super) forgotten: BTreeSet<u8>,
 }
 
 impl Changes {
@@ -101,7 +104,15 @@ impl Changes {
             Record::Watermark { vid, stable } => self.unstable.watermark(*vid, *stable),
             Record::Settle { vid, below, oids } => self.unstable.settle(*vid, *below, oids),
             Record::Unstable(change) => self.unstable.insert(*change),
+            Record::Stable(change) => self.unstable.remove(change),
+            Record::Forget { bucket } => self.forget(*bucket),
         }
+    }
+
+    fn forget(&mut self, bucket: u8) {
+        self.objects.retain(|oid, _| bucket_of(*oid) != bucket);
+        self.unstable.forget(bucket);
+        self.forgotten.insert(bucket);
     }
 
     /// IC1.

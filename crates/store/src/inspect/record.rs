@@ -108,6 +108,15 @@ impl LogRecord {
                 Self { vid: Some(*vid), stamp: Some(*stable), ..plain("watermark") }
             }
             Record::Settle { vid, .. } => Self { vid: Some(*vid), ..plain("settle") },
+            Record::Forget { .. } => plain("forget"),
+            Record::Stable(stable) => {
+                let has_blocks = stable.kind != UnstableKind::Reset;
+                Self {
+                    first_block: has_blocks.then_some(stable.first_block),
+                    count: has_blocks.then_some(stable.count),
+                    ..change("stable", stable.oid, stable.stamp)
+                }
+            }
             Record::Unstable(unstable) => {
                 let kind = match unstable.kind {
                     UnstableKind::Write => "unstable write",

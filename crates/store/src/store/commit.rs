@@ -16,13 +16,14 @@ use sheepdog_proto::{Buffer, Payload, Stamp};
 
 use super::Store;
 use super::work::Work;
+use crate::contents::apply::change_of;
 use crate::contents::pages::PageKey;
 use crate::disk::{FileId, Operation};
 use crate::error::StoreError;
 use crate::request::{Reply, Request};
 use crate::shape::pages_of;
 use crate::wal::batch::Batch;
-use crate::wal::record::Record;
+use crate::wal::record::{RECORD_BYTES, Record};
 use crate::wal::{Append, file_path};
 
 /// Records that only shorten the unstable list and may wait for a batch, at most.
@@ -158,6 +159,7 @@ impl Store {
         self.pending.note(&record, bytes, open.number);
         let counted = matches!(record, Record::Reset { .. }).then_some(open.batch.records.len());
         open.pages.extend(keys);
+        let change = change_of(&record);
         open.batch.records.push(record);
         open.batch.data.extend(data);
         open.bytes += size;
@@ -165,6 +167,11 @@ impl Store {
         open.jobs.push((job, counted));
         if let Some(job) = self.jobs.get_mut(&job) {
             job.parts += 1;
+            if job.is_settled {
+                // In the same batch, so that no crash comes between.
+                open.bytes += RECORD_BYTES as u64;
+                open.batch.records.extend(change.map(Record::Stable));
+            }
         }
     }
 
@@ -381,6 +388,9 @@ impl Store {
             let Some(question) = self.questions.pop_front() else { return };
             let reply = match question.request {
                 Request::Unstable { vid } => Reply::Unstable(self.contents.unstable.of(vid)),
+                Request::UnstableIn { bucket } => {
+                    Reply::Unstable(self.contents.unstable.of_bucket(bucket).collect())
+                }
                 Request::List { after, limit } => Reply::List(self.contents.list(after, limit)),
                 _ => Reply::Done { blocks: 0 },
             };

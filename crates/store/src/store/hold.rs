@@ -90,6 +90,15 @@ fn log_bytes_max(request: &Request) -> u64 {
     match request {
         Request::Write { checksums, .. } => log_bytes_max_of(checksums.len() as u64, true),
         Request::Hole { count, .. } => log_bytes_max_of(u64::from(*count), false),
+        Request::Settled(inner) => match &**inner {
+            Request::Write { checksums, .. } => {
+                log_bytes_max(inner) + (checksums.len() * RECORD_BYTES) as u64
+            }
+            Request::Hole { count, .. } => {
+                log_bytes_max(inner) + u64::from(*count) * RECORD_BYTES as u64
+            }
+            _ => log_bytes_max(inner),
+        },
         _ => SLACK_BYTES,
     }
 }

@@ -76,7 +76,10 @@ impl Store {
             Request::List { .. }
             | Request::Unstable { .. }
             | Request::Watermark { .. }
-            | Request::Settle { .. } => return Vec::new(),
+            | Request::Settle { .. }
+            | Request::Forget { .. }
+            | Request::UnstableIn { .. } => return Vec::new(),
+            Request::Settled(inner) => return self.pages_needed(inner),
         };
         if check_range(oid, Shape::LARGEST, first, count).is_err() {
             return Vec::new(); // It will be refused.

@@ -134,6 +134,8 @@ impl Store {
             checkpointer,
             room: Room::default(),
             jobs: Default::default(),
+            is_settled: false,
+            forgetting: None,
             readings: Default::default(),
             questions: VecDeque::new(),
             parked: Vec::new(),

@@ -193,7 +193,11 @@ impl Pending {
                 object.modified = object.modified.max(*view);
                 object.batch = batch;
             }
-            Record::Watermark { .. } | Record::Settle { .. } | Record::Unstable(_) => {}
+            Record::Watermark { .. }
+            | Record::Settle { .. }
+            | Record::Unstable(_)
+            | Record::Stable(_)
+            | Record::Forget { .. } => {}
         }
     }
 
@@ -216,7 +220,11 @@ impl Pending {
                 (*oid, *first_block..first_block + count)
             }
             Record::Reset { oid, .. } | Record::View { oid, .. } => (*oid, 0..0),
-            Record::Watermark { .. } | Record::Settle { .. } | Record::Unstable(_) => return,
+            Record::Watermark { .. }
+            | Record::Settle { .. }
+            | Record::Unstable(_)
+            | Record::Stable(_)
+            | Record::Forget { .. } => return,
         };
         if matches!(record, Record::Placed { .. } | Record::Hole { .. }) {
             for unit in units_of(blocks.start, blocks.end - blocks.start) {

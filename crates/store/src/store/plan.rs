@@ -6,7 +6,9 @@
 //!      (`place`).
 //! Holds:
 //!   PN1 everything that can be refused is refused before anything is changed;
-//!   PN2 a duplicate is answered when what made it one is durable.
+//!   PN2 a duplicate is answered when what made it one is durable;
+//!   PN3 while a bucket is forgotten nothing is on its way into place, and nothing is planned on
+//!       what was known before.
 
 use std::ops::Range;
 
@@ -99,7 +101,7 @@ impl Store {
     /// Plans requests from the front of the queue until one must wait.
     pub(super) fn plan_queue(&mut self) {
         while !self.queue.is_empty() {
-            if self.must_hold_back() {
+            if self.must_hold_back() || self.must_wait_to_forget() {
                 return;
             }
             let rotten = match self.front_pages() {
@@ -119,6 +121,14 @@ impl Store {
             }
             self.release_pages(&pages);
         }
+    }
+
+    /// PN3.
+    fn must_wait_to_forget(&mut self) -> bool {
+        self.forgetting = self.forgetting.filter(|job| self.jobs.contains_key(job));
+        let is_next =
+            matches!(self.queue.front().map(|front| &front.request), Some(Request::Forget { .. }));
+        self.forgetting.is_some() || is_next && !self.placings.is_empty()
     }
 
     fn plan(&mut self, queued: Queued) -> Result<(), StoreError> {
@@ -143,7 +153,20 @@ impl Store {
             Request::Stamps { oid, first_block, count } => {
                 self.plan_stamps(token, oid, first_block, count)
             }
-            Request::List { .. } | Request::Unstable { .. } => {
+            Request::Settled(inner) => {
+                self.is_settled = true;
+                let planned =
+                    self.plan(Queued { token, request: *inner, pages: Vec::new(), attempts });
+                self.is_settled = false;
+                planned
+            }
+            Request::Forget { bucket } => {
+                let job = self.open_job(token, 0);
+                self.forgetting = Some(job);
+                self.note(Record::Forget { bucket }, None, job);
+                Ok(())
+            }
+            Request::List { .. } | Request::Unstable { .. } | Request::UnstableIn { .. } => {
                 self.ask_committed(token, request);
                 Ok(())
             }
@@ -343,12 +366,18 @@ impl Store {
 
     fn open_job(&mut self, token: u64, blocks: u32) -> u64 {
         let id = self.next_id();
-        self.jobs.insert(id, Job { token, parts: 0, blocks, error: None });
+        let is_settled = self.is_settled;
+        self.jobs.insert(id, Job { token, parts: 0, blocks, error: None, is_settled });
         id
     }
 }
 
 /// Whether a request must be committed.
 pub(super) fn is_change(request: &Request) -> bool {
-    matches!(request, Request::Write { .. } | Request::Hole { .. } | Request::Reset { .. })
+    match request {
+        Request::Write { .. } | Request::Hole { .. } => true,
+        Request::Reset { .. } | Request::Forget { .. } => true,
+        Request::Settled(inner) => is_change(inner),
+        _ => false,
+    }
 }

@@ -51,7 +51,7 @@ const _: () = assert!(fills(&FIELDS, RECORD_BYTES));
 
 /// The kinds of records, with the numbers that stand in the log.
 #[cfg(test)]
-pub(crate) const KINDS: [(u8, &str); 8] = [
+pub(crate) const KINDS: [(u8, &str); 10] = [
     (kind::WRITE, "write"),
     (kind::HOLE, "hole"),
     (kind::RESET, "reset"),
@@ -60,6 +60,8 @@ pub(crate) const KINDS: [(u8, &str); 8] = [
     (kind::SETTLE, "settle"),
     (kind::UNSTABLE, "unstable"),
     (kind::PLACED, "placed"),
+    (kind::STABLE, "stable"),
+    (kind::FORGET, "forget"),
 ];
 
 mod kind {
@@ -71,6 +73,8 @@ mod kind {
     pub(super) const SETTLE: u8 = 6;
     pub(super) const UNSTABLE: u8 = 7;
     pub(super) const PLACED: u8 = 8;
+    pub(super) const STABLE: u8 = 9;
+    pub(super) const FORGET: u8 = 10;
 }
 
 /// One thing that was done.
@@ -107,6 +111,10 @@ pub(crate) enum Record {
     Settle { vid: Vid, below: Generation, oids: Vec<Oid> },
     /// A change that was unstable when the segment began.
     Unstable(Unstable),
+    /// The change before is known to be everywhere.
+    Stable(Unstable),
+    /// Everything of a bucket went.
+    Forget { bucket: u8 },
 }
 
 /// The fields that every record has.
@@ -202,15 +210,11 @@ impl Record {
                 stamp: Stamp::new(*below, 0),
                 ..Fixed::default()
             },
-            Self::Unstable(change) => Fixed {
-                kind: kind::UNSTABLE,
-                detail: unstable_detail(change.kind),
-                count: change.count,
-                subject: change.oid.get(),
-                stamp: change.stamp,
-                first_block: change.first_block,
-                ..Fixed::default()
-            },
+            Self::Unstable(change) => listed(kind::UNSTABLE, change),
+            Self::Stable(change) => listed(kind::STABLE, change),
+            Self::Forget { bucket } => {
+                Fixed { kind: kind::FORGET, subject: u64::from(*bucket), ..Fixed::default() }
+            }
         }
     }
 
@@ -310,10 +314,11 @@ fn decode_kind(fixed: &Fixed, reader: &mut Reader<'_>) -> Result<Record, WireErr
             let oids = oids.ok_or(WireError::Invalid("oid of a record"))?;
             Ok(Record::Settle { vid, below: stamp.generation(), oids })
         }
-        kind::UNSTABLE => {
-            let kind = unstable_kind(fixed.detail)?;
-            let (oid, stamp) = (fixed.oid()?, fixed.change()?);
-            Ok(Record::Unstable(Unstable { stamp, oid, first_block, kind, count }))
+        kind::UNSTABLE => Ok(Record::Unstable(fixed.listed()?)),
+        kind::STABLE => Ok(Record::Stable(fixed.listed()?)),
+        kind::FORGET => {
+            let bucket = u8::try_from(fixed.subject);
+            Ok(Record::Forget { bucket: bucket.map_err(|_| WireError::Invalid("bucket"))? })
         }
         _ => Err(WireError::Invalid("kind of a record")),
     }
@@ -326,7 +331,26 @@ fn decode_checksums(count: u32, reader: &mut Reader<'_>) -> Result<Vec<u32>, Wir
     Ok(raw.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect())
 }
 
+/// A change as it stands in the unstable list.
+fn listed(kind: u8, change: &Unstable) -> Fixed {
+    Fixed {
+        kind,
+        detail: unstable_detail(change.kind),
+        count: change.count,
+        subject: change.oid.get(),
+        stamp: change.stamp,
+        first_block: change.first_block,
+        ..Fixed::default()
+    }
+}
+
 impl Fixed {
+    fn listed(&self) -> Result<Unstable, WireError> {
+        let kind = unstable_kind(self.detail)?;
+        let Self { count, first_block, .. } = *self;
+        Ok(Unstable { stamp: self.change()?, oid: self.oid()?, first_block, kind, count })
+    }
+
     fn oid(&self) -> Result<Oid, WireError> {
         Oid::from_wire(self.subject).ok_or(WireError::Invalid("oid of a record"))
     }
@@ -396,6 +420,10 @@ impl fmt::Display for Record {
             Self::Unstable(Unstable { stamp, oid, first_block, kind, count }) => {
                 write!(f, "unstable {kind:?} {oid} {first_block}+{count} {stamp}")
             }
+            Self::Stable(Unstable { stamp, oid, first_block, kind, count }) => {
+                write!(f, "stable {kind:?} {oid} {first_block}+{count} {stamp}")
+            }
+            Self::Forget { bucket } => write!(f, "forget bucket {bucket}"),
         }
     }
 }

@@ -14,6 +14,7 @@ mod limits;
 mod lost_file;
 mod model;
 mod model_check;
+mod moves;
 mod oracle;
 mod places;
 mod power_cut;

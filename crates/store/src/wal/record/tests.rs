@@ -68,6 +68,16 @@ fn records() -> impl Strategy<Value = Record> {
             below,
             oids
         }),
+        any::<u8>().prop_map(|bucket| Record::Forget { bucket }),
+        (oids(), stamps(), any::<u32>(), any::<u32>(), kind.clone()).prop_map(
+            |(oid, stamp, first_block, count, kind)| Record::Stable(Unstable {
+                stamp,
+                oid,
+                first_block,
+                kind,
+                count
+            })
+        ),
         (oids(), stamps(), any::<u32>(), any::<u32>(), kind).prop_map(
             |(oid, stamp, first_block, count, kind)| Record::Unstable(Unstable {
                 stamp,
@@ -114,7 +124,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_the_decoder_panic(bytes: Vec<u8>, kind in 0..10_u8) {
+    fn no_bytes_make_the_decoder_panic(bytes: Vec<u8>, kind in 0..12_u8) {
         let mut bytes = bytes;
         if let Some(first) = bytes.first_mut() {
             *first = kind;
