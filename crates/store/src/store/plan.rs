@@ -132,7 +132,7 @@ impl Store {
     }
 
     fn plan(&mut self, queued: Queued) -> Result<(), StoreError> {
-        let Queued { token, request, attempts, .. } = queued;
+        let Queued { token, request, attempts, has_waited, .. } = queued;
         if is_change(&request) && self.unstable_is_full() {
             return Err(StoreError::Full);
         }
@@ -155,8 +155,8 @@ impl Store {
             }
             Request::Settled(inner) => {
                 self.is_settled = true;
-                let planned =
-                    self.plan(Queued { token, request: *inner, pages: Vec::new(), attempts });
+                let (request, pages) = (*inner, Vec::new());
+                let planned = self.plan(Queued { token, request, pages, attempts, has_waited });
                 self.is_settled = false;
                 planned
             }

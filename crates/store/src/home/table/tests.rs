@@ -88,7 +88,10 @@ fn what_leaves_or_failed_is_given_nothing() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..2000), at in 0..COPY_BYTES) {
+    fn no_bytes_make_it_panic(
+        bytes in proptest::collection::vec(any::<u8>(), 0..2000),
+        at in 0..COPY_BYTES,
+    ) {
         let mut copy = table().encode();
         let end = (at + bytes.len()).min(COPY_BYTES);
         copy[at..end].copy_from_slice(&bytes[..end - at]);
