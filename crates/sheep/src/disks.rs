@@ -30,7 +30,6 @@ use tokio::sync::watch as channel;
 use crate::shard::disk::DiskOrder;
 use crate::shard::mail::Mail;
 use crate::shared::Shared;
-use store::StoreSettings;
 
 /// After so long without effect a demotion is proposed again.
 const PROPOSE_AGAIN: Duration = Duration::from_secs(2);
@@ -71,7 +70,6 @@ pub(crate) type DiskWatch = channel::Receiver<Arc<Vec<DiskView>>>;
 
 /// Directs the disks.
 pub(crate) struct Disks {
-    settings: StoreSettings,
     /// Keeps the directory locked for the life of the sheep.
     home: Home,
     /// As in the home; the home has none as long as its own directory is the only disk.
@@ -84,15 +82,9 @@ pub(crate) struct Disks {
 }
 
 impl Disks {
-    pub(crate) fn new(
-        settings: StoreSettings,
-        home: Home,
-        table: DiskTable,
-        disks: BTreeMap<u8, Disk>,
-    ) -> Self {
+    pub(crate) fn new(home: Home, table: DiskTable, disks: BTreeMap<u8, Disk>) -> Self {
         let view = channel::Sender::new(Arc::new(Vec::new()));
-        let disks =
-            Self { settings, home, table, disks, view, proposed: None, stuck: BTreeMap::new() };
+        let disks = Self { home, table, disks, view, proposed: None, stuck: BTreeMap::new() };
         disks.show();
         disks
     }
@@ -179,7 +171,7 @@ impl Disks {
     /// Where a disk is, for people.
     fn path(&self, slot: u8) -> String {
         let entry = self.table.disks.get(&slot);
-        let path = entry.map_or(self.home.path(), |entry| &entry.path);
+        let path = entry.map_or_else(|| self.home.path(), |entry| &entry.path);
         let path = if path.as_os_str().is_empty() { self.home.path() } else { path };
         path.display().to_string()
     }

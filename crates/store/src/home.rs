@@ -171,7 +171,7 @@ impl Home {
         };
         let table = DiskTable::load(&mut disk)?;
         match table.as_ref().map(|table| table.node) {
-            Some(node) if node != superblock.node => return Err(HomeError::OtherTable { node }),
+            Some(node) if node != superblock.node => Err(HomeError::OtherTable { node }),
             _ => Ok(Self { path, disk, superblock, was_repaired, table, _lock: lock }),
         }
     }

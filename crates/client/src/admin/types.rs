@@ -207,7 +207,7 @@ pub struct Disk {
     pub used: u64,
     /// Bytes still free.
     pub available: u64,
-    /// Share of the buckets: bytes of its file system when it was plugged.
+    /// Share of the buckets: bytes of its file system when it became a disk of this sheep.
     pub weight: u64,
     /// Buckets that it holds, of 256.
     pub buckets: u32,

@@ -239,11 +239,11 @@ async fn a_disk_that_cannot_be_meant_is_refused() -> Result<()> {
     refused(&herd, fresh, &[&disks[0]], &["is a disk of sheep"]).await?;
     herd.kill(OWN)?;
     refused(&herd, fresh, &[&disks[0]], &["is a disk of sheep"]).await?;
-    // New ones only by `dog node md plug`.
+    // New ones at the first start only.
     let other = LoopDisk::make(DISK_MIB)?;
-    refused(&herd, OWN, &[&disks[0], &other], &["no disk of this sheep", "md plug"]).await?;
+    refused(&herd, OWN, &[&disks[0], &other], &["no disk of this sheep", "first start"]).await?;
     herd.kill(2)?;
-    refused(&herd, 2, &[&other], &["keeps its data in", "md plug"]).await?;
+    refused(&herd, 2, &[&other], &["keeps its data in", "first start"]).await?;
     herd.start(OWN).await?;
     herd.start(2).await?;
     herd.end().await

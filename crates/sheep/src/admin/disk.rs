@@ -95,10 +95,9 @@ impl Admin {
                      that disk exists."
                 )
             } else {
-                format!(
-                    "Take it out with `dog node md unplug {path}`, and put in an empty one with \
-                     `dog node md plug DIR`."
-                )
+                "Its buckets went to this sheep's other disks; copies that are complete are on \
+                 other sheep. Do not empty the disk while one of them is down."
+                    .to_owned()
             };
             let node = self.shared.me.node;
             Warning { message: format!("Disk {path} of node {node}: {why}."), action }

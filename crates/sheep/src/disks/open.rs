@@ -5,7 +5,7 @@
 //!      had failed in this life.
 //! Holds:
 //!   DO1 an empty directory, or one without its stores, is never taken for a disk that has data;
-//!   DO2 nothing new is taken in without `dog node md plug`.
+//!   DO2 nothing new is taken in after the first start.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -83,7 +83,7 @@ fn open_home(config: &Config, home: Home) -> Result<Opened> {
         .with_context(|| config.directory.display().to_string())?;
     let table = home.new_table(shards, vec![entry]);
     let disk = Disk { directory: Some(directory), failure: None, watched: Arc::default() };
-    let disks = Disks::new(settings, home, table, BTreeMap::from([(0, disk)]));
+    let disks = Disks::new(home, table, BTreeMap::from([(0, disk)]));
     let stores = stores.into_iter().map(|store| BTreeMap::from([(0, store)])).collect();
     Ok(Opened { disks, stores })
 }
@@ -93,8 +93,8 @@ fn open_first(config: &Config, mut home: Home) -> Result<Opened> {
     let path = config.directory.display();
     ensure!(
         home_stores(&home) == 0,
-        "this sheep keeps its data in {path}; start it without further disks, and add them with \
-         `dog node md plug DIR`"
+        "this sheep keeps its data in {path}; start it without further disks: they can be given \
+         only at the first start"
     );
     ensure!(
         home.cluster_id().is_none(),
@@ -121,7 +121,7 @@ fn open_first(config: &Config, mut home: Home) -> Result<Opened> {
     }
     let table = home.new_table(shards, entries);
     home.save_table(table.clone()).context("table of disks")?;
-    Ok(Opened { disks: Disks::new(settings, home, table, disks), stores })
+    Ok(Opened { disks: Disks::new(home, table, disks), stores })
 }
 
 /// Every later start.
@@ -160,7 +160,7 @@ fn open_known(config: &Config, mut home: Home, before: DiskTable) -> Result<Open
     if table != before {
         home.save_table(table.clone()).context("table of disks")?;
     }
-    Ok(Opened { disks: Disks::new(settings, home, table, disks), stores })
+    Ok(Opened { disks: Disks::new(home, table, disks), stores })
 }
 
 /// Where the disks that the command line names are in the table (DO2).
@@ -175,8 +175,8 @@ fn locate(config: &Config, table: &DiskTable) -> Result<BTreeMap<u8, PathBuf>> {
         } else if table.find_path(path).is_none() {
             let why = found.err().map(|error| format!(" ({error})")).unwrap_or_default();
             bail!(
-                "{shown} is no disk of this sheep{why}; start it without that, then add it with \
-                 `dog node md plug {shown}`"
+                "{shown} is no disk of this sheep{why}; start it without that: disks can be given \
+                 only at the first start"
             );
         }
     }

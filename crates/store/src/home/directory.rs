@@ -57,11 +57,11 @@ impl DiskDirectory {
         let path = path.join(DiskSuperblock::PATH);
         let bytes =
             fs::read(&path).map_err(|source| HomeError::Io { path: path.clone(), source })?;
-        let copies = DiskSuperblock::COPY_OFFSETS.iter().filter_map(|offset| {
+        let mut copies = DiskSuperblock::COPY_OFFSETS.iter().filter_map(|offset| {
             let copy = bytes.get(*offset as usize..)?.get(..DiskSuperblock::COPY_BYTES)?;
             DiskSuperblock::verify(copy).ok()
         });
-        match copies.last() {
+        match copies.next_back() {
             None => Err(HomeError::NoDisk { path }),
             Some(found) if found.disk != uuid => Err(HomeError::OtherDisk { path }),
             Some(_) => Ok(()),

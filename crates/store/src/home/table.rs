@@ -100,7 +100,7 @@ pub enum DiskState {
 pub struct DiskEntry {
     /// Its identity; that of the sheep itself for the sheep's own directory.
     pub uuid: u128,
-    /// Share of the buckets: bytes of its file system when it was plugged.
+    /// Share of the buckets: bytes of its file system when it became a disk of this sheep.
     pub weight: u64,
     /// What shall become of it.
     pub state: DiskState,

@@ -9,7 +9,6 @@ use sheepdog_store::{BlockState, FakeDisk, Reply, Request, Store, StoreError, Un
 
 use super::known::{Change, Known, ask, bytes_of, list_unstable};
 use super::{Profile, objects};
-use crate::history::vid;
 
 /// Requests of one history.
 const REQUESTS: u64 = 160;
