@@ -15,6 +15,7 @@ use sheepdog_client::admin::AdminClient;
 use sheepdog_client::admin::types::{Copies, FormatRequest, NewVdi, Vdi};
 use tempfile::TempDir;
 
+use crate::mount::{FileSystem, Mount};
 use crate::port::PortRow;
 use crate::sheep::Sheep;
 use crate::tgt::Tgt;
@@ -35,12 +36,15 @@ pub struct Plan {
     disks: BTreeMap<usize, Vec<PathBuf>>,
     format: FormatRequest,
     records: bool,
+    file_systems: Vec<(usize, FileSystem, u64)>,
 }
 
 /// Sheep, their directories and their ports.
 #[derive(Debug)]
 pub struct Herd {
     sheep: Vec<Sheep>,
+    /// Dropped when no sheep lives any more.
+    mounts: Vec<(usize, Mount)>,
     row: PortRow,
     place: TempDir,
     ended: bool,
@@ -51,6 +55,13 @@ impl Plan {
     #[must_use]
     pub fn arguments(mut self, words: &[&str]) -> Self {
         self.arguments.extend(words.iter().map(|word| (*word).to_owned()));
+        self
+    }
+
+    /// Gives one sheep a file system of its own, of `bytes`, for its directory.
+    #[must_use]
+    pub fn file_system(mut self, sheep: usize, system: FileSystem, bytes: u64) -> Self {
+        self.file_systems.push((sheep, system, bytes));
         self
     }
 
@@ -89,9 +100,13 @@ impl Plan {
     pub async fn start(self) -> Result<Herd> {
         let place = tempfile::Builder::new().prefix("sheepdog-e2e-").tempdir()?;
         let row = PortRow::claim()?;
-        let mut herd = Herd { sheep: Vec::new(), row, place, ended: false };
+        let mut herd = Herd { sheep: Vec::new(), mounts: Vec::new(), row, place, ended: false };
         for index in 0..self.count {
             herd.add(&self.arguments);
+            for (_, system, bytes) in self.file_systems.iter().filter(|(of, ..)| *of == index) {
+                let mount = Mount::make(*system, *bytes, &herd.sheep[index].directory()).await?;
+                herd.mounts.push((index, mount));
+            }
             if self.records {
                 herd.sheep[index].record()?;
             }
@@ -123,7 +138,14 @@ impl Herd {
             partition_bits: None,
             force: false,
         };
-        Plan { count, arguments: Vec::new(), disks: BTreeMap::new(), format, records: false }
+        Plan {
+            count,
+            arguments: Vec::new(),
+            disks: BTreeMap::new(),
+            format,
+            records: false,
+            file_systems: Vec::new(),
+        }
     }
 
     /// One more sheep, not started.
@@ -151,6 +173,15 @@ impl Herd {
     /// One of them, to start or stop it.
     pub fn sheep_mut(&mut self, index: usize) -> &mut Sheep {
         &mut self.sheep[index]
+    }
+
+    /// The file system of a sheep that has one of its own.
+    ///
+    /// # Errors
+    /// If it has none.
+    pub fn mount(&self, sheep: usize) -> Result<&Mount> {
+        let mount = self.mounts.iter().find(|(of, _)| *of == sheep).map(|(_, mount)| mount);
+        mount.with_context(|| format!("sheep {sheep} has no file system of its own"))
     }
 
     /// A directory that goes away with the herd.

@@ -111,6 +111,14 @@ impl Field {
     /// If that does not work.
     pub async fn start(form: Form, scale: Scale, seed: u64) -> Result<Self> {
         let herd = Herd::of(if form == Form::Alone { 1 } else { 3 }).format().await?;
+        Self::with(herd, form, scale, seed).await
+    }
+
+    /// Makes disks in a herd that is fit for the form.
+    ///
+    /// # Errors
+    /// If that does not work.
+    pub async fn with(herd: Herd, form: Form, scale: Scale, seed: u64) -> Result<Self> {
         let mut volumes = Vec::new();
         for number in 0..2 {
             let name = format!("disk{number}");
@@ -180,13 +188,15 @@ impl Field {
 
     async fn kill_the_only_one(&mut self) -> Result<()> {
         let traffic = self.write_a_while().await?;
-        if self.random.below(2) == 0 {
+        let is_told = self.random.below(2) == 0;
+        if is_told {
             // In the middle of its last checkpoint, or of what comes before or after.
             self.herd.sheep_mut(0).signal(Signal::TERM)?;
             self.pause(40).await;
         }
         self.cut_power().await?;
-        let goes_on = self.random.below(2) == 0;
+        // A sheep that was told to stop may have refused its clients.
+        let goes_on = !is_told && self.random.below(2) == 0;
         let kept = if goes_on { Some(traffic) } else { self.abandon(traffic).await };
         if self.random.below(2) == 0 {
             self.look_into_stores(&[0], u64::MAX)?;
@@ -208,7 +218,7 @@ impl Field {
         for traffic in traffic.extract_if(.., |traffic| !traffic.reconnects) {
             self.figures.acknowledged += traffic.writers.abandon().await;
         }
-        for Traffic { writers, disk, .. } in traffic {
+        for Traffic { mut writers, disk, .. } in traffic {
             writers.more(5, STALL).await.context("a client that connects again")?;
             self.figures.acknowledged += writers.stop().await?;
             Arc::into_inner(disk).context("somebody still has the disk")?.close().await?;
@@ -223,7 +233,7 @@ impl Field {
         self.herd.kill(victim)?;
         self.figures.kills += 1;
         let others: Vec<usize> = (0..3).filter(|index| *index != victim).collect();
-        for Traffic { writers, disk, sheep, .. } in traffic {
+        for Traffic { mut writers, disk, sheep, .. } in traffic {
             if sheep == victim {
                 self.figures.acknowledged += writers.abandon().await;
                 continue;
@@ -254,7 +264,7 @@ impl Field {
             all.push(Traffic { writers, disk, sheep, reconnects: number == 1 });
         }
         let changes = 1 + self.random.below(self.scale.changes_max as usize) as u64;
-        for traffic in &all {
+        for traffic in &mut all {
             traffic.writers.more(changes / 2, STALL).await?;
         }
         self.pause(20).await;

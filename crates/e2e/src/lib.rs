@@ -17,6 +17,7 @@
 pub mod copies;
 pub mod cuts;
 pub mod disk;
+pub mod filler;
 pub mod herd;
 pub mod history;
 pub mod image;
@@ -25,6 +26,7 @@ mod iscsi_pdu;
 pub mod kills;
 pub mod ledger;
 pub mod loop_disk;
+pub mod mount;
 pub mod port;
 pub mod process;
 pub mod qemu_io;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use tokio::task::JoinHandle;
 
 use crate::disk::Disk;
@@ -81,13 +81,16 @@ impl Writers {
     ///
     /// # Errors
     /// If a change fails, or nothing comes for `limit`.
-    pub async fn more(&self, more: u64, limit: Duration) -> Result<()> {
+    pub async fn more(&mut self, more: u64, limit: Duration) -> Result<()> {
         let goal = self.acknowledged() + more;
         while self.acknowledged() < goal {
             let before = self.acknowledged();
             let what = format!("an acknowledged change after {before}");
             wait::until(&what, limit, async || {
-                ensure!(!self.tasks.iter().any(JoinHandle::is_finished), "a writer has ended");
+                if let Some(ended) = self.tasks.iter().position(JoinHandle::is_finished) {
+                    self.tasks.swap_remove(ended).await??;
+                    bail!("a writer has ended");
+                }
                 Ok((self.acknowledged() > before).then_some(()))
             })
             .await?;

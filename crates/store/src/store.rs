@@ -193,6 +193,7 @@ impl Store {
         self.commits.forget_full();
         self.retry_checkpoint();
         self.checkpoint_in_time();
+        self.relieve_disk();
     }
 
     /// Executes requests in order and waits for all replies. Every change that is answered with

@@ -35,6 +35,9 @@ pub(super) const PROGRAMS: &[Need] = &[
     need("mkfs.ext4", "e2fsprogs"),
     need("e2fsck", "e2fsprogs"),
     need("debugfs", "e2fsprogs"),
+    need("mkfs.xfs", "xfsprogs"),
+    need("mkfs.btrfs", "btrfs-progs"),
+    need("mount", "mount"),
     need("fio", "fio"),
 ];
 

@@ -24,3 +24,5 @@ mod t16_scattered_rot;
 mod t17_several_disks;
 mod t18_recorder;
 mod t19_kill_loop;
+mod t20_full_disk;
+mod t21_file_systems;

@@ -53,7 +53,7 @@ async fn record_load() -> Result<(Vec<Recorded>, Vec<Written>)> {
         writers.push((Writers::start(&disk, &new.ledger, mix), disk));
         written.push(new);
     }
-    for (writers, _) in &writers {
+    for (writers, _) in &mut writers {
         writers.more(CHANGES, STALL).await?;
     }
     let end = recorder::now();

@@ -125,12 +125,16 @@ impl Store {
 
     /// A checkpoint that nothing else asks for.
     pub(super) fn checkpoint_in_time(&mut self) {
-        let contents = &self.contents;
-        let has_space = contents.units.leaving() > 0 || !contents.punchable.is_empty();
+        let has_space = self.has_space_to_give_back();
         let after = if has_space { TICKS_FOR_SPACE } else { TICKS_FOR_CHANGES };
         self.checkpointer.ticks = self.checkpointer.ticks.saturating_add(1);
         let is_time = self.checkpointer.ticks >= after && !self.checkpointer.is_running();
-        self.checkpointer.is_wanted |= is_time && (has_space || contents.dirty_bytes() > 0);
+        self.checkpointer.is_wanted |= is_time && (has_space || self.contents.dirty_bytes() > 0);
+    }
+
+    /// Whether a checkpoint would give space back.
+    pub(super) fn has_space_to_give_back(&self) -> bool {
+        self.contents.units.leaving() > 0 || !self.contents.punchable.is_empty()
     }
 
     /// Everything that is applied now goes into the checkpoint of this segment.
@@ -368,14 +372,13 @@ impl Store {
         self.contents.units.release(running.segment);
         self.contents.slots.release(running.segment);
         self.statistics.checkpoints += 1;
-        self.cool_surplus();
+        let keep = if self.room.is_short() { 0 } else { self.options.warm_units_max };
+        self.cool_surplus(keep);
         self.room.forget();
     }
 
-    /// Space of units beyond those that are kept warm goes back to the file system; of all
-    /// where others need it.
-    fn cool_surplus(&mut self) {
-        let keep = if self.room.is_short() { 0 } else { self.options.warm_units_max };
+    /// Space of warm units beyond so many goes back to the file system.
+    pub(super) fn cool_surplus(&mut self, keep: usize) {
         let surplus = self.contents.units.take_surplus(keep);
         let firsts = surplus.into_iter().rev();
         for run in runs(firsts) {

@@ -410,7 +410,7 @@ impl Store {
         {
             return;
         }
-        let Ok(file) = self.take_log_file() else {
+        let Ok(file) = self.take_log_file(comes_back) else {
             self.commits.must_not_fill = true;
             return;
         };
@@ -421,9 +421,11 @@ impl Store {
     }
 
     /// A file that is not filled, made if need be.
-    fn take_log_file(&mut self) -> Result<FileId, StoreError> {
+    fn take_log_file(&mut self, goes_on_without: bool) -> Result<FileId, StoreError> {
         let free = self.disk.free_space()?;
-        if free < self.options.reserve_bytes / 2 + self.options.segment_bytes {
+        // RO4
+        let reserve = self.options.reserve_bytes / if goes_on_without { 1 } else { 2 };
+        if free < reserve + self.options.segment_bytes {
             return Err(StoreError::Full);
         }
         if let Some(file) = self.wal.unfilled.pop() {

@@ -117,7 +117,7 @@ impl Store {
         // A file without a header may be one whose making was cut.
         let mut wal =
             Wal::new(numbers, live, free, loaded.end).with_unfilled(log.blank, log.next_file);
-        make_files_ready(&mut disk, &mut wal, superblock.segment_bytes)?;
+        make_files_ready(&mut disk, &mut wal, superblock.segment_bytes, options.reserve_bytes)?;
         let versions = checkpoint.versions;
         let next_file = 1 - loaded.checkpoint_file;
         let checkpointer = Checkpointer::new(versions, loaded.copies, next_file);
@@ -231,6 +231,7 @@ fn make_files_ready(
     disk: &mut GuardedDisk,
     wal: &mut Wal,
     segment_bytes: u64,
+    reserve_bytes: u64,
 ) -> Result<(), StoreError> {
     // One that has its space already is good for a full disk, too.
     for file in std::mem::take(&mut wal.unfilled) {
@@ -241,6 +242,10 @@ fn make_files_ready(
         }
     }
     while wal.ready() < FIRST_LOG_FILES as usize && wal.unfilled.is_empty() {
+        // RO4: with one file the first batch begins a checkpoint.
+        if wal.ready() > 0 && disk.free_space()? < reserve_bytes + segment_bytes {
+            break;
+        }
         let file = match disk.create(&file_path(wal.next_file)) {
             Err(StoreError::Full) => return Ok(()),
             file => {

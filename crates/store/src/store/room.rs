@@ -4,12 +4,19 @@
 //!      gives some back, is never refused.
 //! Holds:
 //!   RO1 everything that was let in and is not in place yet is counted as taken;
-//!   RO2 the file system is asked again after 4 MiB were let in, and whenever it seems full.
+//!   RO2 the file system is asked again after 4 MiB were let in, and whenever it seems full;
+//!   RO3 what was given up is freed when the file system is short of space, also for others: by a
+//!       checkpoint at once, and no unit is kept warm;
+//!   RO4 the log grows only out of what new data could have, unless nothing goes on without
+//!       another file: if it took the reserve, what is given back on a full disk would go there.
 
+use super::Store;
 use crate::disk::guarded::GuardedDisk;
 use crate::error::StoreError;
 
 const ASK_BYTES: u64 = 4 << 20;
+/// With less than this for new data, a file system is short of space.
+const SHORT_BYTES: u64 = 4 << 20;
 
 /// What is known of free space.
 #[derive(Debug, Default)]
@@ -52,5 +59,20 @@ impl Room {
         self.left = Some(left.checked_sub(bytes).ok_or(StoreError::Full)?);
         self.since += bytes;
         Ok(())
+    }
+}
+
+impl Store {
+    /// RO3.
+    pub(super) fn relieve_disk(&mut self) {
+        let gives_back = self.has_space_to_give_back();
+        if !gives_back && self.contents.units.warm() == 0 {
+            return;
+        }
+        let enough = self.options.reserve_bytes + SHORT_BYTES;
+        if self.disk.free_space().is_ok_and(|free| free < enough) {
+            self.checkpointer.is_wanted |= gives_back && !self.checkpointer.is_running();
+            self.cool_surplus(0);
+        }
     }
 }
