@@ -7,6 +7,7 @@
 mod fallback;
 mod faults;
 mod full;
+mod full_goes_on;
 mod golden;
 mod history;
 mod inspect;
