@@ -17,8 +17,8 @@ use serde::de::DeserializeOwned;
 use crate::endpoint::Endpoint;
 use connection::{Call, Connections};
 use types::{
-    Cluster, Disk, ErrorCode, Failure, FormatRequest, NewVdi, Node, NodeInfo, ObjectPlace,
-    ResizeRequest, Vdi,
+    Cluster, Disk, DiskRequest, ErrorCode, Failure, FormatRequest, NewVdi, Node, NodeInfo,
+    ObjectPlace, ResizeRequest, Vdi,
 };
 
 /// Largest JSON or text answer that is accepted.
@@ -166,6 +166,32 @@ impl AdminClient {
     /// See [`AdminError`].
     pub async fn disks(&self) -> Result<Vec<Disk>, AdminError> {
         self.get("/v1/node/disks".to_owned()).await
+    }
+
+    /// Puts an empty directory in as a disk of the sheep that answers; durable on return. What
+    /// belongs on it moves there afterwards. A disk that was about to leave stays.
+    ///
+    /// # Errors
+    /// `invalid`, `exists`.
+    pub async fn plug(&self, path: &str) -> Result<(), AdminError> {
+        self.order_disk(Method::POST, path).await
+    }
+
+    /// Begins to take a disk out: what is on it moves away, then it is let go.
+    ///
+    /// # Errors
+    /// `not-found`; `invalid` for the last disk, or one that failed and is needed; `no-space`.
+    pub async fn unplug(&self, path: &str) -> Result<(), AdminError> {
+        self.order_disk(Method::DELETE, path).await
+    }
+
+    async fn order_disk(&self, method: Method, path: &str) -> Result<(), AdminError> {
+        let mut call = Call::new(method, "/v1/node/disks".to_owned());
+        call.content_type = Some("application/json");
+        let request = DiskRequest { path: path.to_owned() };
+        let body = serde_json::to_vec(&request).map_err(|error| self.garbled(error.to_string()))?;
+        call.body = Bytes::from(body);
+        self.done(&call).await
     }
 
     /// Every VDI, by vid.

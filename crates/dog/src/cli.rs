@@ -92,6 +92,26 @@ pub(crate) enum MdVerb {
         have a backslash in front.\n\n\
         Example:\n  dog node md info\n  dog node md info -a 10.0.0.7 -p 7002 --json")]
     Info(Common),
+    /// Put a disk in while the sheep runs
+    #[command(after_help = "DIR: an empty directory on the sheep's host, on a file system of its \
+        own, mounted. What belongs on it moves there in the background; `dog node md info` shows \
+        how much is left.\n\nExample:\n  dog node md plug /srv/disk3")]
+    Plug(MdPath),
+    /// Take a disk out while the sheep runs
+    #[command(after_help = "What is on it moves to the other disks in the background; when it is \
+        no longer in `dog node md info` it can be unmounted. `dog node md plug` on the same \
+        directory changes it back before that.\n\nExample:\n  dog node md unplug /srv/disk3")]
+    Unplug(MdPath),
+}
+
+/// One disk of a sheep.
+#[derive(Debug, Args)]
+pub(crate) struct MdPath {
+    /// Absolute path of its directory, on the sheep's host
+    #[arg(value_name = "DIR")]
+    pub(crate) path: String,
+    #[command(flatten)]
+    pub(crate) common: Common,
 }
 
 /// `dog vdi ...`

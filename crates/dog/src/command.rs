@@ -20,6 +20,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Trouble> {
             NodeVerb::List(common) => node::list::run(&common).await,
             NodeVerb::Info(common) => node::info::run(&common).await,
             NodeVerb::Md(MdVerb::Info(common)) => node::md::info(&common).await,
+            NodeVerb::Md(MdVerb::Plug(options)) => node::md::plug(&options).await,
+            NodeVerb::Md(MdVerb::Unplug(options)) => node::md::unplug(&options).await,
         },
         Noun::Vdi(verb) => match verb {
             VdiVerb::Create(options) => vdi::create::run(&options).await,
@@ -49,6 +51,9 @@ const fn common(noun: &Noun) -> Option<&Common> {
         Noun::Cluster(ClusterVerb::Info(common) | ClusterVerb::Shutdown(common))
         | Noun::Node(NodeVerb::List(common) | NodeVerb::Info(common)) => common,
         Noun::Node(NodeVerb::Md(MdVerb::Info(common))) => common,
+        Noun::Node(NodeVerb::Md(MdVerb::Plug(options) | MdVerb::Unplug(options))) => {
+            &options.common
+        }
         Noun::Vdi(verb) => match verb {
             VdiVerb::Create(options) => &options.common,
             VdiVerb::Delete(options) => &options.common,

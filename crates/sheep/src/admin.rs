@@ -96,7 +96,7 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/nodes", get(node::list))
         .route("/v1/node", get(node::info))
         .route("/v1/checkpoint", post(node::checkpoint))
-        .route("/v1/node/disks", get(disk::list))
+        .route("/v1/node/disks", get(disk::list).post(disk::plug).delete(disk::unplug))
         .route("/v1/objects/{oid}", get(node::object))
         .route("/v1/vdis", get(vdi::list).post(vdi::create))
         .route("/v1/vdis/{name}", get(vdi::one).delete(vdi::delete))

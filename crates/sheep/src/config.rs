@@ -17,7 +17,7 @@ const EXAMPLES: &str = "Examples:
   sheep -c local:/srv/log -p 7010 --nbd-port 10819 --admin-port 7012 --peer-port 7011 /srv/b
       a second one beside it, in the same cluster
   sheep -c local:/srv/log /var/lib/sheepdog/a,/srv/disk1,/srv/disk2
-      one whose objects are on two disks, which are given at the first start
+      one whose objects are on two disks; more can be added with `dog node md plug`
   sheep inspect --help
       looks at the directory of a sheep that does not run";
 

@@ -184,7 +184,7 @@ impl Control {
     }
 
     /// Serves proposals and follows the log until the shards and the admin API have ended.
-    pub(crate) async fn run(&mut self, shared: &Shared, inbox: &mut Inbox) -> Result<()> {
+    pub(crate) async fn run(&mut self, shared: &Arc<Shared>, inbox: &mut Inbox) -> Result<()> {
         let mut idle = tokio::time::interval(IDLE_CHECK);
         let mut unused = BTreeMap::new();
         loop {
@@ -201,7 +201,7 @@ impl Control {
         }
     }
 
-    fn follow(&mut self, shared: &Shared, event: Option<Event>) -> Result<()> {
+    fn follow(&mut self, shared: &Arc<Shared>, event: Option<Event>) -> Result<()> {
         match event {
             Some(Event::Entry(entry)) => {
                 self.apply(&entry)?;
@@ -243,15 +243,13 @@ impl Control {
         bail!("the cluster holds this sheep for gone; start it again")
     }
 
-    fn take_disk_event(&mut self, shared: &Shared, event: DiskEvent) -> Result<()> {
-        match event {
-            DiskEvent::Failed { slot, why } => self.disks.note_failed(slot, why, shared)?,
-        }
+    fn take_disk_event(&mut self, shared: &Arc<Shared>, event: DiskEvent) -> Result<()> {
+        self.disks.take(event, shared)?;
         self.tend_disks(shared)
     }
 
     /// What the disks and the newest state make necessary.
-    fn tend_disks(&mut self, shared: &Shared) -> Result<()> {
+    fn tend_disks(&mut self, shared: &Arc<Shared>) -> Result<()> {
         if let Some(command) = self.disks.due_demotion(&self.state, shared.me) {
             tracing::warn!(?command, "a disk of this sheep cannot be used");
             // Whether it came into the log, the state tells.

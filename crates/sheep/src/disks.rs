@@ -12,11 +12,13 @@
 //! Not here: the table's form (store), who is in sync (engine).
 
 pub(crate) mod group;
+mod moves;
 pub(crate) mod open;
-mod store;
+mod plug;
+pub(crate) mod store;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,8 +30,10 @@ use sheepdog_store::{DiskDirectory, DiskEntry, DiskState, DiskTable, Home};
 use tokio::sync::watch as channel;
 
 use crate::shard::disk::DiskOrder;
-use crate::shard::mail::Mail;
 use crate::shared::Shared;
+use moves::{Moves, tell_all};
+pub(crate) use plug::Plugged;
+use store::StoreSettings;
 
 /// After so long without effect a demotion is proposed again.
 const PROPOSE_AGAIN: Duration = Duration::from_secs(2);
@@ -63,6 +67,8 @@ pub(crate) struct DiskView {
     /// Groups whose last complete copy it has, though it cannot be used.
     pub(crate) stuck: usize,
     pub(crate) failure: Option<String>,
+    /// Why buckets cannot move to it now.
+    pub(crate) hindrance: Option<String>,
 }
 
 /// All disks, for whoever asks.
@@ -70,6 +76,7 @@ pub(crate) type DiskWatch = channel::Receiver<Arc<Vec<DiskView>>>;
 
 /// Directs the disks.
 pub(crate) struct Disks {
+    settings: StoreSettings,
     /// Keeps the directory locked for the life of the sheep.
     home: Home,
     /// As in the home; the home has none as long as its own directory is the only disk.
@@ -79,12 +86,33 @@ pub(crate) struct Disks {
     proposed: Option<Instant>,
     /// By slot: groups whose last complete copy is on a disk that cannot be used.
     stuck: BTreeMap<u8, usize>,
+    moves: Moves,
+    /// A disk is being made ready.
+    is_plugging: bool,
+    /// Disks that the shards let go of.
+    closing: BTreeSet<u8>,
 }
 
 impl Disks {
-    pub(crate) fn new(home: Home, table: DiskTable, disks: BTreeMap<u8, Disk>) -> Self {
+    pub(crate) fn new(
+        settings: StoreSettings,
+        home: Home,
+        table: DiskTable,
+        disks: BTreeMap<u8, Disk>,
+    ) -> Self {
         let view = channel::Sender::new(Arc::new(Vec::new()));
-        let disks = Self { home, table, disks, view, proposed: None, stuck: BTreeMap::new() };
+        let disks = Self {
+            settings,
+            home,
+            table,
+            disks,
+            view,
+            proposed: None,
+            stuck: BTreeMap::new(),
+            moves: Moves::default(),
+            is_plugging: false,
+            closing: BTreeSet::new(),
+        };
         disks.show();
         disks
     }
@@ -115,6 +143,12 @@ impl Disks {
             moving: all().filter(|(on, shall)| (*on == slot) != (*shall == slot)).count(),
             stuck: self.stuck.get(slot).copied().unwrap_or_default(),
             failure: self.disks.get(slot).and_then(|disk| disk.failure.clone()),
+            hindrance: self
+                .moves
+                .hindrance
+                .clone()
+                .filter(|(at, _)| at == slot)
+                .map(|(_, why)| why),
         };
         self.view.send_replace(Arc::new(self.table.disks.iter().map(view).collect()));
     }
@@ -149,10 +183,8 @@ impl Disks {
         if !self.disks.values().any(Disk::works) {
             bail!("the last disk failed: {why}");
         }
-        for shard in 0..shared.shards.len() {
-            let order = DiskOrder::Fail { slot, why: why.clone() };
-            shared.mail(shard, Mail::Disk(order));
-        }
+        self.stop_moves_of(slot, shared);
+        tell_all(shared, || DiskOrder::Fail { slot, why: why.clone() });
         let mut table = self.table.clone();
         if let Some(entry) = table.disks.get_mut(&slot) {
             entry.state = DiskState::Failed;
@@ -226,14 +258,14 @@ impl Disks {
     ///
     /// # Errors
     /// If the table cannot be written.
-    pub(crate) fn follow(&mut self, state: &ClusterState, shared: &Shared) -> Result<()> {
+    pub(crate) fn follow(&mut self, state: &ClusterState, shared: &Arc<Shared>) -> Result<()> {
         if self.remap(state, shared.me)? {
-            for shard in 0..shared.shards.len() {
-                let table = DiskOrder::Table(Box::new(self.table.buckets));
-                shared.mail(shard, Mail::Disk(table));
-            }
+            let buckets = self.table.buckets;
+            tell_all(shared, || DiskOrder::Table(Box::new(buckets)));
         }
         self.note_stuck(state, shared.me);
+        self.begin_next_move(shared);
+        self.close_empty(shared);
         Ok(())
     }
 

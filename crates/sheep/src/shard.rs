@@ -13,6 +13,7 @@ mod attach;
 pub(crate) mod disk;
 mod door;
 pub(crate) mod mail;
+mod mover;
 mod replica;
 pub(crate) mod store_link;
 pub(crate) mod stores;
@@ -94,6 +95,7 @@ pub(crate) fn run(
         tokio::task::spawn_local(shard.clone().deliver());
         tokio::task::spawn_local(shard.clone().tick());
         shard.sweep_deleted();
+        tokio::task::spawn_local(shard.clone().clear_leftovers());
         shard.take_mail(mail).await;
         Ok(())
     })

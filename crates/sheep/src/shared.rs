@@ -1,15 +1,18 @@
 //! What all threads of one sheep know of each other.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use sheepdog_attach::door::CommandError;
 use sheepdog_attach::opener::Openers;
+use sheepdog_client::admin::types::Failure;
 use sheepdog_engine::gateway::Me;
 use sheepdog_engine::state::Outcome;
 use sheepdog_proto::command::Command;
 use sheepdog_proto::{LogIndex, Vid};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::disks::Plugged;
 use crate::metrics::ShardMetrics;
 use crate::shard::mail::Mail;
 
@@ -28,7 +31,22 @@ pub(crate) struct Proposal {
 pub(crate) enum DiskEvent {
     /// A disk is of no use any more.
     Failed { slot: u8, why: String },
+    /// A shard has copied its part of a bucket.
+    Copied { id: u64, shard: u16 },
+    /// A shard cannot copy its part of a bucket.
+    Hindered { id: u64, why: String },
+    /// The operator puts in a disk.
+    Plug { path: PathBuf, reply: DiskReply },
+    /// It was made ready, or not.
+    Plugged(Box<Plugged>),
+    /// The operator takes out a disk.
+    Unplug { path: PathBuf, reply: DiskReply },
+    /// No shard uses the disk any more.
+    Closed { slot: u8 },
 }
+
+/// Where the operator's answer goes.
+pub(crate) type DiskReply = oneshot::Sender<Result<(), Failure>>;
 
 /// What the control thread is asked by others.
 #[derive(Debug)]
@@ -52,7 +70,12 @@ pub(crate) struct Shared {
 impl Shared {
     /// A disk is of no use any more.
     pub(crate) fn tell_disk_failed(&self, slot: u8, why: String) {
-        let _ = self.disks.send(DiskEvent::Failed { slot, why });
+        self.tell_disks(DiskEvent::Failed { slot, why });
+    }
+
+    /// Something for whoever directs the disks; one who has ended needs nothing any more.
+    pub(crate) fn tell_disks(&self, event: DiskEvent) {
+        let _ = self.disks.send(event);
     }
 
     /// The shard that serves a VDI's attachment.

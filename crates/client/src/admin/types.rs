@@ -338,6 +338,13 @@ pub struct ObjectCopy {
     pub held: Option<bool>,
 }
 
+/// Which disk is to be put in or taken out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskRequest {
+    /// Absolute path of its directory, on the host of the sheep.
+    pub path: String,
+}
+
 /// Body of every answer that is no success.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {

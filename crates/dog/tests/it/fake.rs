@@ -143,6 +143,7 @@ fn fixed(asked: &Asked, port: u16) -> Answer {
         ("GET", "/v1/nodes") => json(200, &nodes(port)),
         ("GET", "/v1/node") => json(200, &node_info(0)),
         ("GET", "/v1/node/disks") => json(200, &disks()),
+        ("POST" | "DELETE", "/v1/node/disks") => (200, Vec::new()),
         ("GET", "/v1/vdis") => json(200, &vdis()),
         ("GET", "/v1/vdis/disk") | ("POST", "/v1/vdis/disk/resize") => json(200, &vdis()[1]),
         ("GET", "/v1/vdis/disk/objects/1") => json(200, &place()),

@@ -88,15 +88,20 @@ async fn node_disks(herd: &Herd) -> Result<Vec<NodeDisk>> {
     Ok(disks)
 }
 
-/// Waits until the disk of that directory has failed and all its buckets are on the others.
-async fn failed(herd: &Herd, failed: &LoopDisk) -> Result<()> {
-    let path = failed.path().display().to_string();
+/// Waits until the disk of that directory has failed and holds no bucket.
+async fn out_of_use(herd: &Herd, path: &str) -> Result<()> {
     wait::until("the failed disk to be out of use", LIMIT, async || {
         let disks = node_disks(herd).await?;
         let disk = disks.iter().find(|disk| disk.path == path).context("it is not listed")?;
         Ok((disk.state == DiskState::Failed && disk.buckets == 0).then_some(()))
     })
-    .await?;
+    .await
+}
+
+/// Waits for that, and looks whether people are told.
+async fn failed(herd: &Herd, failed: &LoopDisk) -> Result<()> {
+    let path = text(&failed.path());
+    out_of_use(herd, &path).await?;
     let warnings = herd.admin(OWN).cluster().await?.warnings;
     let told = |text: &str| warnings.iter().any(|warning| warning.message.contains(text));
     ensure!(told(&path) && told("are not complete"), "nobody is told: {warnings:?}");
@@ -239,12 +244,117 @@ async fn a_disk_that_cannot_be_meant_is_refused() -> Result<()> {
     refused(&herd, fresh, &[&disks[0]], &["is a disk of sheep"]).await?;
     herd.kill(OWN)?;
     refused(&herd, fresh, &[&disks[0]], &["is a disk of sheep"]).await?;
-    // New ones at the first start only.
+    // New ones only by `dog node md plug`.
     let other = LoopDisk::make(DISK_MIB)?;
-    refused(&herd, OWN, &[&disks[0], &other], &["no disk of this sheep", "first start"]).await?;
+    refused(&herd, OWN, &[&disks[0], &other], &["no disk of this sheep", "md plug"]).await?;
     herd.kill(2)?;
-    refused(&herd, 2, &[&other], &["keeps its data in", "first start"]).await?;
+    refused(&herd, 2, &[&other], &["keeps its data in", "md plug"]).await?;
     herd.start(OWN).await?;
     herd.start(2).await?;
+    herd.end().await
+}
+
+fn text(path: &std::path::Path) -> String {
+    path.display().to_string()
+}
+
+/// Waits until every bucket is where it shall be, and gives the disks then.
+async fn settled(herd: &Herd, count: usize) -> Result<Vec<NodeDisk>> {
+    wait::until("buckets to have moved", LIMIT, async || {
+        let disks = node_disks(herd).await?;
+        let is_settled = disks.len() == count && disks.iter().all(|disk| disk.moving == 0);
+        Ok(is_settled.then_some(disks))
+    })
+    .await
+}
+
+/// With one copy only, so that what is lost on the way is missing.
+#[tokio::test]
+async fn disks_are_put_in_and_taken_out_under_load() -> Result<()> {
+    for through in [OWN, 0] {
+        let disks = loop_disks(3)?;
+        let mut herd = herd(&disks[..2], Copies::Exactly(1)).await?;
+        let mut client = Client::start(&herd, through, 7).await?;
+        client.traffic.more(300, STALL).await?;
+        herd.admin(OWN).plug(&text(&disks[2].path())).await?;
+        let now = settled(&herd, 3).await?;
+        ensure!(now.iter().all(|disk| disk.buckets > 40 && disk.used > 0), "{now:?}");
+        client.traffic.more(100, STALL).await.context("after the plug")?;
+        herd.admin(OWN).unplug(&text(&disks[0].path())).await?;
+        let now = settled(&herd, 2).await?;
+        ensure!(now.iter().all(|disk| disk.path != text(&disks[0].path())), "{now:?}");
+        client.traffic.more(100, STALL).await.context("after the unplug")?;
+        let history = client.stop().await?;
+        compare(&herd, &history).await?;
+        ensure!(!disks[0].path().join("store").exists(), "stores were left");
+        herd.kill(OWN)?;
+        herd.sheep_mut(OWN).disks.clear();
+        herd.start(OWN).await?;
+        compare(&herd, &history).await.context("after a restart")?;
+        // It is free, also for another sheep: one whose own directory was its only disk.
+        herd.admin(2).plug(&text(&disks[0].path())).await?;
+        let home = text(&herd.sheep(2).directory());
+        herd.admin(2).unplug(&home).await?;
+        wait::until("the sheep's own directory to be empty", LIMIT, async || {
+            let now = herd.admin(2).disks().await?;
+            Ok((now.len() == 1 && now[0].buckets == 256).then_some(()))
+        })
+        .await?;
+        compare(&herd, &history).await.context("without the own directory")?;
+        herd.kill(2)?;
+        herd.start(2).await?;
+        compare(&herd, &history).await.context("without it after a restart")?;
+        herd.end().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_sheep_that_is_killed_while_buckets_move_loses_nothing() -> Result<()> {
+    let disks = loop_disks(3)?;
+    let mut herd = herd(&disks[..2], Copies::Exactly(1)).await?;
+    let mut client = Client::start(&herd, 0, 8).await?;
+    client.traffic.more(300, STALL).await?;
+    herd.admin(OWN).plug(&text(&disks[2].path())).await?;
+    for round in 0..6 {
+        let moved = node_disks(&herd).await?.iter().map(|disk| disk.moving).sum::<u32>();
+        wait::until("a few buckets to move", LIMIT, async || {
+            let left = node_disks(&herd).await?.iter().map(|disk| disk.moving).sum::<u32>();
+            Ok((left == 0 || left + 8 < moved).then_some(()))
+        })
+        .await?;
+        herd.kill(OWN)?;
+        herd.start(OWN).await.with_context(|| format!("round {round}"))?;
+        if round == 2 {
+            herd.admin(OWN).unplug(&text(&disks[0].path())).await?;
+        }
+    }
+    settled(&herd, 2).await?;
+    client.traffic.more(100, LIMIT).await?;
+    let history = client.stop().await?;
+    compare(&herd, &history).await?;
+    herd.end().await
+}
+
+#[tokio::test]
+async fn a_new_disk_that_fails_or_is_too_small_holds_up_nobody() -> Result<()> {
+    let mut disks = loop_disks(2)?;
+    let herd = herd(&disks[..1], Copies::Auto).await?;
+    let mut client = Client::start(&herd, OWN, 9).await?;
+    client.traffic.more(300, STALL).await?;
+    herd.admin(OWN).plug(&text(&disks[1].path())).await?;
+    disks[1].fail()?;
+    client.traffic.more(300, STALL).await.context("after the failure")?;
+    // It may have got some buckets before, or none.
+    out_of_use(&herd, &text(&disks[1].path())).await?;
+    herd.admin(OWN).unplug(&text(&disks[1].path())).await?;
+    ensure!(settled(&herd, 1).await?.len() == 1, "the failed disk is still listed");
+    let small = LoopDisk::make(150)?;
+    herd.admin(OWN).plug(&text(&small.path())).await?;
+    client.traffic.more(300, STALL).await.context("with a small disk")?;
+    let last = herd.admin(OWN).unplug(&text(&disks[0].path())).await;
+    ensure!(last.is_err(), "there is no room for what is on it: {:?}", node_disks(&herd).await?);
+    let history = client.stop().await?;
+    compare(&herd, &history).await?;
     herd.end().await
 }

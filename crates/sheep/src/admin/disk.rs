@@ -1,22 +1,79 @@
 //! `/v1/node/disks`: the disks of this sheep.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use axum::Json;
 use axum::extract::State;
-use sheepdog_client::admin::types::{Disk, DiskState, Warning};
+use sheepdog_client::admin::types::{Disk, DiskRequest, DiskState, ErrorCode, Warning};
 use sheepdog_store::DiskState as Entry;
+use tokio::sync::oneshot;
 
 use super::failure::AdminError;
 use super::{Admin, Handler};
 use crate::disks::DiskView;
+use crate::disks::store::reserve_bytes;
+use crate::shared::{DiskEvent, DiskReply};
 use crate::start::disk_bytes;
 
 pub(super) async fn list(State(admin): Handler) -> Result<Json<Vec<Disk>>, AdminError> {
     Ok(Json(admin.list_disks().await?))
 }
 
+/// Puts a disk in.
+pub(super) async fn plug(
+    State(admin): Handler,
+    Json(request): Json<DiskRequest>,
+) -> Result<(), AdminError> {
+    let path = absolute(&request)?;
+    admin.order_disk(|reply| DiskEvent::Plug { path, reply }).await
+}
+
+/// Begins to take a disk out.
+pub(super) async fn unplug(
+    State(admin): Handler,
+    Json(request): Json<DiskRequest>,
+) -> Result<(), AdminError> {
+    let path = absolute(&request)?;
+    admin.check_room_without(&request.path).await?;
+    admin.order_disk(|reply| DiskEvent::Unplug { path, reply }).await
+}
+
+fn absolute(request: &DiskRequest) -> Result<PathBuf, AdminError> {
+    let path = PathBuf::from(&request.path);
+    if path.is_absolute() {
+        return Ok(path);
+    }
+    Err(AdminError::new(ErrorCode::Invalid, format!("{} is no absolute path", request.path))
+        .hint("give the whole path of a directory on the sheep's host, from /"))
+}
+
 impl Admin {
+    async fn order_disk(
+        &self,
+        event: impl FnOnce(DiskReply) -> DiskEvent,
+    ) -> Result<(), AdminError> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.tell_disks(event(reply));
+        answer.await.map_err(|_| AdminError::stopping())?.map_err(AdminError)
+    }
+
+    /// The other disks must have room for what is on one that shall leave.
+    async fn check_room_without(&self, path: &str) -> Result<(), AdminError> {
+        let disks = self.list_disks().await?;
+        let used: u64 = disks.iter().filter(|disk| disk.path == path).map(|disk| disk.used).sum();
+        let stays = |disk: &&Disk| disk.path != path && disk.state == DiskState::Ok;
+        let room = |disk: &Disk| disk.available.saturating_sub(reserve_bytes(disk.weight));
+        let available: u64 = disks.iter().filter(stays).map(room).sum();
+        if used == 0 || used < available {
+            return Ok(());
+        }
+        let why =
+            format!("{used} bytes are on it, and {available} are free for it on the other disks");
+        Err(AdminError::new(ErrorCode::NoSpace, why)
+            .hint("put in another disk with `dog node md plug DIR` first"))
+    }
+
     /// The disks, by their slot.
     pub(super) async fn list_disks(&self) -> Result<Vec<Disk>, AdminError> {
         let used = self.used_by_slot().await?;
@@ -86,7 +143,8 @@ impl Admin {
     /// What the operator should know of this sheep's disks.
     pub(super) fn disk_warnings(&self) -> Vec<Warning> {
         let views = self.disks.borrow().clone();
-        let failed = views.iter().filter_map(|view| Some((view, reason(view)?)));
+        let is_bad = |view: &&DiskView| view.failure.is_some() || view.entry.state == Entry::Failed;
+        let failed = views.iter().filter(is_bad).filter_map(|view| Some((view, reason(view)?)));
         let warning = |(view, why): (&DiskView, String)| {
             let path = self.path_of(view);
             let action = if view.stuck > 0 {
@@ -95,9 +153,10 @@ impl Admin {
                      that disk exists."
                 )
             } else {
-                "Its buckets went to this sheep's other disks; copies that are complete are on \
-                 other sheep. Do not empty the disk while one of them is down."
-                    .to_owned()
+                format!(
+                    "Take it out with `dog node md unplug {path}`, and put in an empty one with \
+                     `dog node md plug DIR`."
+                )
             };
             let node = self.shared.me.node;
             Warning { message: format!("Disk {path} of node {node}: {why}."), action }
@@ -115,6 +174,6 @@ fn reason(view: &DiskView) -> Option<String> {
         (None, _) if view.entry.state == Entry::Failed => {
             Some("it failed before, and can be read again".to_owned())
         }
-        (None, _) => None,
+        (None, _) => view.hindrance.clone(),
     }
 }

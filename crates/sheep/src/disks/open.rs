@@ -5,7 +5,7 @@
 //!      had failed in this life.
 //! Holds:
 //!   DO1 an empty directory, or one without its stores, is never taken for a disk that has data;
-//!   DO2 nothing new is taken in after the first start.
+//!   DO2 nothing new is taken in without `dog node md plug`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 use sheepdog_store::{DISKS_MAX, DiskDirectory, DiskState, DiskTable, Home, Store};
 
-use super::store::{StoreSettings, entry, open_stores};
+use super::store::{Owner, StoreSettings, entry, open_stores};
 use super::{Disk, Disks};
 use crate::config::Config;
 
@@ -79,11 +79,12 @@ fn open_home(config: &Config, home: Home) -> Result<Opened> {
     let mut directory = DiskDirectory::of_home(&home)?;
     let entry = entry(&directory)?;
     let settings = StoreSettings::new(config, shards);
-    let stores = open_stores(&settings, &home, (0, &mut directory), 1, is_old)
+    let owner = Owner::new(&home, shards)?;
+    let stores = open_stores(&settings, &owner, (0, &mut directory), 1, is_old)
         .with_context(|| config.directory.display().to_string())?;
     let table = home.new_table(shards, vec![entry]);
     let disk = Disk { directory: Some(directory), failure: None, watched: Arc::default() };
-    let disks = Disks::new(home, table, BTreeMap::from([(0, disk)]));
+    let disks = Disks::new(settings, home, table, BTreeMap::from([(0, disk)]));
     let stores = stores.into_iter().map(|store| BTreeMap::from([(0, store)])).collect();
     Ok(Opened { disks, stores })
 }
@@ -93,8 +94,8 @@ fn open_first(config: &Config, mut home: Home) -> Result<Opened> {
     let path = config.directory.display();
     ensure!(
         home_stores(&home) == 0,
-        "this sheep keeps its data in {path}; start it without further disks: they can be given \
-         only at the first start"
+        "this sheep keeps its data in {path}; start it without further disks, and add them with \
+         `dog node md plug DIR`"
     );
     ensure!(
         home.cluster_id().is_none(),
@@ -103,6 +104,7 @@ fn open_first(config: &Config, mut home: Home) -> Result<Opened> {
     ensure!(config.disks.len() <= DISKS_MAX, "a sheep can have {DISKS_MAX} disks");
     let shards = shards(config, 0)?;
     let settings = StoreSettings::new(config, shards);
+    let owner = Owner::new(&home, shards)?;
     let (mut entries, mut disks) = (Vec::new(), BTreeMap::new());
     let mut stores: Vec<ShardStores> = (0..shards).map(|_| BTreeMap::new()).collect();
     for (slot, path) in (0..).zip(&config.disks) {
@@ -111,7 +113,7 @@ fn open_first(config: &Config, mut home: Home) -> Result<Opened> {
             DiskDirectory::create(path, home.node_uuid(), true).with_context(on_disk)?;
         entries.push(entry(&directory)?);
         let count = config.disks.len();
-        let opened = open_stores(&settings, &home, (slot, &mut directory), count, false);
+        let opened = open_stores(&settings, &owner, (slot, &mut directory), count, false);
         let opened = opened.with_context(on_disk)?;
         for (all, store) in stores.iter_mut().zip(opened) {
             all.insert(slot, store);
@@ -121,7 +123,7 @@ fn open_first(config: &Config, mut home: Home) -> Result<Opened> {
     }
     let table = home.new_table(shards, entries);
     home.save_table(table.clone()).context("table of disks")?;
-    Ok(Opened { disks: Disks::new(home, table, disks), stores })
+    Ok(Opened { disks: Disks::new(settings, home, table, disks), stores })
 }
 
 /// Every later start.
@@ -160,7 +162,7 @@ fn open_known(config: &Config, mut home: Home, before: DiskTable) -> Result<Open
     if table != before {
         home.save_table(table.clone()).context("table of disks")?;
     }
-    Ok(Opened { disks: Disks::new(home, table, disks), stores })
+    Ok(Opened { disks: Disks::new(settings, home, table, disks), stores })
 }
 
 /// Where the disks that the command line names are in the table (DO2).
@@ -175,8 +177,8 @@ fn locate(config: &Config, table: &DiskTable) -> Result<BTreeMap<u8, PathBuf>> {
         } else if table.find_path(path).is_none() {
             let why = found.err().map(|error| format!(" ({error})")).unwrap_or_default();
             bail!(
-                "{shown} is no disk of this sheep{why}; start it without that: disks can be given \
-                 only at the first start"
+                "{shown} is no disk of this sheep{why}; start it without that, then add it with \
+                 `dog node md plug {shown}`"
             );
         }
     }
@@ -198,6 +200,12 @@ fn open_disk(
     };
     let holds_any = table.buckets_of(slot).next().is_some();
     let count = table.disks.len();
-    let stores = open_stores(settings, home, (slot, &mut directory), count, holds_any)?;
+    let stores = open_stores(
+        settings,
+        &Owner::new(home, settings.shards())?,
+        (slot, &mut directory),
+        count,
+        holds_any,
+    )?;
     Ok((directory, stores))
 }

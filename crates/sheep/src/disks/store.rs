@@ -36,6 +36,10 @@ impl StoreSettings {
         Self { shards, engine: config.engine, record: config.record.clone() }
     }
 
+    pub(super) const fn shards(&self) -> u16 {
+        self.shards
+    }
+
     /// The disk itself, or one that is recorded.
     fn record(&self, disk: Box<dyn Disk>, name: &str) -> Result<Box<dyn Disk>> {
         let Some(directory) = &self.record else { return Ok(disk) };
@@ -43,6 +47,21 @@ impl StoreSettings {
         let recorder = Recorder::new(disk, &file).with_context(|| file.display().to_string())?;
         tracing::warn!(file = %file.display(), "everything done to the disk is recorded");
         Ok(Box::new(recorder))
+    }
+}
+
+/// Whose stores they are.
+#[derive(Clone, Debug)]
+pub(super) struct Owner {
+    pub(super) node: u128,
+    /// A new one for the store of each shard.
+    salts: Vec<u64>,
+}
+
+impl Owner {
+    pub(super) fn new(home: &Home, shards: u16) -> Result<Self> {
+        let salts = (0..shards).map(|_| home.new_salt()).collect::<Result<_, _>>()?;
+        Ok(Self { node: home.node_uuid(), salts })
     }
 }
 
@@ -58,7 +77,7 @@ pub(super) fn entry(directory: &DiskDirectory) -> Result<DiskEntry> {
 /// must exist.
 pub(super) fn open_stores(
     settings: &StoreSettings,
-    home: &Home,
+    owner: &Owner,
     (slot, directory): (u8, &mut DiskDirectory),
     count: usize,
     must_exist: bool,
@@ -67,14 +86,14 @@ pub(super) fn open_stores(
     let shards = settings.shards;
     let all = usize::from(shards) * count;
     let mut stores = Vec::new();
-    for shard in 0..shards {
+    for (shard, salt) in (0..shards).zip(owner.salts.iter().copied()) {
         let disk = directory.store_disk(shard, settings.engine)?;
         let engine = disk.engine();
         let prefix = if directory.is_home() { String::new() } else { format!("disk-{slot}-") };
         let disk = settings.record(Box::new(disk), &format!("{prefix}store-{shard}"))?;
         let options = Options {
-            salt: home.new_salt()?,
-            node: home.node_uuid(),
+            salt,
+            node: owner.node,
             shard,
             must_exist,
             reserve_bytes,
@@ -94,6 +113,6 @@ pub(super) fn open_stores(
 
 /// A twentieth of the file system, within bounds: for the log, for metadata, and for what is on
 /// its way into place.
-pub(super) fn reserve_bytes(size: u64) -> u64 {
+pub(crate) fn reserve_bytes(size: u64) -> u64 {
     (size / 20).clamp(RESERVE_MIN, RESERVE_MAX)
 }

@@ -5,6 +5,8 @@
 use std::rc::Rc;
 
 use sheepdog_proto::Vid;
+use sheepdog_store::Store;
+use tokio::sync::mpsc;
 
 use super::Shard;
 use super::store_link::failure;
@@ -17,6 +19,24 @@ pub(crate) enum DiskOrder {
     Fail { slot: u8, why: String },
     /// Another table is in force.
     Table(Box<Buckets>),
+    /// There is another disk.
+    Add { slot: u8, store: Box<Store> },
+    /// The disk, which holds nothing, is let go. The sender is dropped when it is.
+    Close { slot: u8, closed: mpsc::UnboundedSender<()> },
+    /// Copy a bucket to another disk, and from now on keep both equal.
+    Move(MoveOrder),
+    /// Leave the bucket where it is.
+    Stay { id: u64 },
+}
+
+/// A bucket that shall be on another disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MoveOrder {
+    /// Of this attempt.
+    pub(crate) id: u64,
+    pub(crate) bucket: u8,
+    pub(crate) from: u8,
+    pub(crate) to: u8,
 }
 
 impl Shard {
@@ -27,7 +47,25 @@ impl Shard {
                     link.fail(failure(&why));
                 }
             }
-            DiskOrder::Table(buckets) => self.stores.set_buckets(*buckets),
+            DiskOrder::Table(buckets) => {
+                self.stores.set_buckets(*buckets);
+                self.end_move();
+            }
+            DiskOrder::Add { slot, store } => {
+                let link = self.stores.insert(slot, *store);
+                tokio::task::spawn_local(self.clone().drive_store(link));
+            }
+            DiskOrder::Close { slot, closed } => {
+                let Some(link) = self.stores.remove(slot) else { return };
+                tokio::task::spawn_local(async move {
+                    link.close().await;
+                    drop(closed);
+                });
+            }
+            DiskOrder::Move(order) => {
+                tokio::task::spawn_local(self.clone().move_bucket(order));
+            }
+            DiskOrder::Stay { id } => self.stores.stay(id),
         }
     }
 

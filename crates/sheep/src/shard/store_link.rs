@@ -38,6 +38,8 @@ pub(crate) enum Then {
     Tell(oneshot::Sender<StoreResult>),
     /// It is one of several that make one answer.
     Part(Part),
+    /// Somebody else answers; the move of this number must know whether it went well.
+    Doubled { id: u64 },
     /// Nobody waits.
     Nothing,
 }
@@ -52,6 +54,7 @@ pub(crate) struct StoreLink {
     waiting: RefCell<BTreeMap<u64, Then>>,
     /// What came, or was waiting, when the store had failed.
     refused: RefCell<Vec<Then>>,
+    is_closed: Cell<bool>,
     last_token: Cell<u64>,
     ready: Notify,
 }
@@ -64,6 +67,7 @@ impl StoreLink {
             failure: RefCell::default(),
             waiting: RefCell::default(),
             refused: RefCell::default(),
+            is_closed: Cell::default(),
             last_token: Cell::default(),
             ready: Notify::new(),
         }
@@ -115,6 +119,23 @@ impl StoreLink {
             .extend(std::mem::take(&mut *self.waiting.borrow_mut()).into_values());
         self.drop_store();
         self.ready.notify_one();
+    }
+
+    /// Ends when everything is answered that was queued before the call.
+    pub(super) async fn wait_older(&self) {
+        let last = self.last_token.get();
+        while self.waiting.borrow().first_key_value().is_some_and(|(first, _)| *first <= last) {
+            tokio::time::sleep(CHECK).await;
+        }
+    }
+
+    /// Lets go of the files, and ends when that is done. Nothing may be queued any more.
+    pub(super) async fn close(&self) {
+        self.wait_older().await;
+        self.is_closed.set(true);
+        self.ready.notify_one();
+        let store = self.store.borrow_mut().take();
+        let _ = tokio::task::spawn_blocking(move || drop(store)).await;
     }
 
     /// Lets go of the files. A disk that does not answer must not keep the shard waiting.
@@ -185,7 +206,7 @@ impl Shard {
                 None
             }
         };
-        while self.stores.has(&link) {
+        while !link.is_closed.get() {
             match &wakeup {
                 Some(wakeup) if !link.has_failed() => tokio::select! {
                     () = link.ready.notified() => {}

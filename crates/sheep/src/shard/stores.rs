@@ -19,6 +19,7 @@ use sheepdog_store::{BUCKETS, Listing, Reply, Request, Store, StoreError, bucket
 use tokio::sync::oneshot;
 
 use super::Shard;
+use super::mover::Moving;
 use super::replica::translate;
 use super::store_link::{StoreLink, StoreResult, Then, failure};
 
@@ -29,6 +30,7 @@ pub(crate) type Buckets = [u8; BUCKETS];
 pub(crate) struct Stores {
     links: RefCell<BTreeMap<u8, Rc<StoreLink>>>,
     on: RefCell<Rc<Buckets>>,
+    pub(super) moving: RefCell<Option<Moving>>,
 }
 
 /// An answer that is made of several.
@@ -44,7 +46,11 @@ impl Stores {
     pub(super) fn new(stores: BTreeMap<u8, Store>, buckets: Buckets) -> Self {
         let link = |(slot, store)| (slot, Rc::new(StoreLink::new(slot, store)));
         let links = stores.into_iter().map(link).collect();
-        Self { links: RefCell::new(links), on: RefCell::new(Rc::new(buckets)) }
+        Self {
+            links: RefCell::new(links),
+            on: RefCell::new(Rc::new(buckets)),
+            moving: RefCell::default(),
+        }
     }
 
     /// Every store, failed ones too.
@@ -56,8 +62,15 @@ impl Stores {
         self.links.borrow().get(&slot).cloned()
     }
 
-    pub(super) fn has(&self, link: &Rc<StoreLink>) -> bool {
-        self.links.borrow().get(&link.slot).is_some_and(|own| Rc::ptr_eq(own, link))
+    pub(super) fn insert(&self, slot: u8, store: Store) -> Rc<StoreLink> {
+        let link = Rc::new(StoreLink::new(slot, store));
+        self.links.borrow_mut().insert(slot, link.clone());
+        link
+    }
+
+    /// Nothing is sent to this store any more.
+    pub(super) fn remove(&self, slot: u8) -> Option<Rc<StoreLink>> {
+        self.links.borrow_mut().remove(&slot)
     }
 
     /// The slot that has an object.
@@ -81,22 +94,48 @@ impl Stores {
             .any(|slot| self.links.borrow().get(slot).is_none_or(|link| link.has_failed()))
     }
 
+    /// The slot of the disk that holds a bucket.
+    pub(super) fn slot_of_bucket(&self, bucket: u8) -> u8 {
+        self.on.borrow()[usize::from(bucket)]
+    }
+
     /// Queues a request behind all earlier ones. An answer that no store can give comes back.
     #[must_use]
     pub(crate) fn push(&self, request: Request, then: Then) -> Option<(Then, StoreResult)> {
-        match subject(&request) {
-            Some(oid) => match self.link(self.slot_of(oid)) {
-                Some(link) => link.push(request, then),
-                None => return Some((then, Err(failure("its disk is not there")))),
+        let Some(oid) = subject(&request) else {
+            let links = self.all();
+            return self.push_to(
+                links.into_iter().filter(|link| !link.has_failed()),
+                request,
+                then,
+            );
+        };
+        let other =
+            self.moving.borrow_mut().as_mut().and_then(|moving| moving.other(oid, &request));
+        let own = self.link(self.slot_of(oid));
+        match (own, other) {
+            (Some(own), None) => own.push(request, then),
+            // MV4
+            (Some(own), Some(other)) => match (self.link(other.slot), other.is_needed) {
+                (Some(new), true) => return self.push_to([own, new].into_iter(), request, then),
+                (Some(new), false) => {
+                    own.push(request.clone(), then);
+                    new.push(request, Then::Doubled { id: other.id });
+                }
+                (None, _) => return Some((then, Err(failure("its new disk is not there")))),
             },
-            None => return self.push_to_all(&request, then),
+            (None, _) => return Some((then, Err(failure("its disk is not there")))),
         }
         None
     }
 
-    fn push_to_all(&self, request: &Request, then: Then) -> Option<(Then, StoreResult)> {
-        let links = self.all();
-        let links: Vec<_> = links.into_iter().filter(|link| !link.has_failed()).collect();
+    fn push_to(
+        &self,
+        links: impl Iterator<Item = Rc<StoreLink>>,
+        request: Request,
+        then: Then,
+    ) -> Option<(Then, StoreResult)> {
+        let links: Vec<_> = links.collect();
         if links.is_empty() {
             return Some((then, Err(failure("no disk is left"))));
         }
@@ -248,7 +287,8 @@ impl Shard {
             Then::Tell(waiting) => {
                 let _ = waiting.send(result);
             }
-            Then::Part(_) | Then::Nothing => {}
+            Then::Doubled { id } if result.is_err() => self.stores.note_broken(id),
+            Then::Doubled { .. } | Then::Part(_) | Then::Nothing => {}
         }
     }
 }

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use sheepdog_client::admin::types::{Disk, DiskState};
 
 use super::info::percent;
-use crate::cli::Common;
-use crate::output::{self, Render, escape};
+use crate::cli::{Common, MdPath};
+use crate::output::{self, Form, Render, escape};
 use crate::session::Session;
 use crate::size;
 use crate::trouble::Trouble;
@@ -16,6 +16,35 @@ pub(crate) async fn info(common: &Common) -> Result<(), Trouble> {
     let session = Session::open(common).await?;
     let disks = session.client.disks().await?;
     output::print(common.form(), &Disks(disks))
+}
+
+/// `dog node md plug`.
+pub(crate) async fn plug(options: &MdPath) -> Result<(), Trouble> {
+    let session = Session::open(&options.common).await?;
+    session.client.plug(&options.path).await.map_err(|error| {
+        Trouble::from(error).context(format!("cannot put in disk {}", options.path))
+    })?;
+    let text = "put in; what belongs on it moves there now: see `dog node md info`";
+    say(options, "plugged", text)
+}
+
+/// `dog node md unplug`.
+pub(crate) async fn unplug(options: &MdPath) -> Result<(), Trouble> {
+    let session = Session::open(&options.common).await?;
+    session.client.unplug(&options.path).await.map_err(|error| {
+        Trouble::from(error).context(format!("cannot take out disk {}", options.path))
+    })?;
+    let text = "leaves; keep it until `dog node md info` no longer shows it";
+    say(options, "leaving", text)
+}
+
+fn say(options: &MdPath, what: &str, text: &str) -> Result<(), Trouble> {
+    let path = &options.path;
+    match options.common.form() {
+        Form::Json => output::print_text(&format!("{}\n", serde_json::json!({ what: path }))),
+        Form::Raw => Ok(()),
+        Form::Human => output::print_text(&format!("{path}: {text}\n")),
+    }
 }
 
 struct Disks(Vec<Disk>);
