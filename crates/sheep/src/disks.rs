@@ -67,7 +67,7 @@ pub(crate) struct DiskView {
     /// Groups whose last complete copy it has, though it cannot be used.
     pub(crate) stuck: usize,
     pub(crate) failure: Option<String>,
-    /// Why buckets cannot move to it now.
+    /// Why buckets cannot move to it, or away from it, now.
     pub(crate) hindrance: Option<String>,
 }
 

@@ -33,8 +33,8 @@ pub(crate) enum DiskEvent {
     Failed { slot: u8, why: String },
     /// A shard has copied its part of a bucket.
     Copied { id: u64, shard: u16 },
-    /// A shard cannot copy its part of a bucket.
-    Hindered { id: u64, why: String },
+    /// A shard cannot copy its part of a bucket, because of the disk of that slot.
+    Hindered { id: u64, slot: u8, why: String },
     /// The operator puts in a disk.
     Plug { path: PathBuf, reply: DiskReply },
     /// It was made ready, or not.

@@ -31,10 +31,12 @@ struct Current {
 /// What moves.
 #[derive(Debug, Default)]
 pub(super) struct Moves {
+    /// Number of the last one.
     last: u64,
+    last_bucket: u8,
     current: Option<Current>,
     not_before: Option<Instant>,
-    /// Why the last one could not go on.
+    /// Because of which disk the last one could not go on, and why.
     pub(super) hindrance: Option<(u8, String)>,
 }
 
@@ -53,12 +55,17 @@ impl Disks {
             return;
         }
         let wanted = self.table.wanted();
-        let next = (0..=u8::MAX)
-            .zip(self.table.buckets.iter().zip(&wanted))
-            .find(|(_, (on, to))| on != to && self.works(**on) && self.works(**to));
-        let Some((bucket, (from, to))) = next else { return };
+        // Behind the last one, so that one which is hindered does not stand before all others.
+        let start = self.moves.last_bucket.wrapping_add(1);
+        let next = (0..=u8::MAX).map(|at| start.wrapping_add(at)).find_map(|bucket| {
+            let at = usize::from(bucket);
+            let (from, to) = (self.table.buckets[at], wanted[at]);
+            (from != to && self.works(from) && self.works(to)).then_some((bucket, from, to))
+        });
+        let Some((bucket, from, to)) = next else { return };
+        self.moves.last_bucket = bucket;
         self.moves.last += 1;
-        let order = MoveOrder { id: self.moves.last, bucket, from: *from, to: *to };
+        let order = MoveOrder { id: self.moves.last, bucket, from, to };
         tracing::debug!(?order, "a bucket moves");
         self.moves.current =
             Some(Current { order, left: (0..shared.shards.len() as u16).collect() });
@@ -89,11 +96,11 @@ impl Disks {
     }
 
     /// A shard cannot copy its part: the bucket stays where it is, for now (MO2).
-    pub(super) fn note_hindered(&mut self, id: u64, why: String, shared: &Shared) {
+    pub(super) fn note_hindered(&mut self, id: u64, by: (u8, String), shared: &Shared) {
         let Some(now) = self.moves.current.take_if(|now| now.order.id == id) else { return };
-        tracing::warn!(order = ?now.order, why, "a bucket cannot move now");
+        tracing::warn!(order = ?now.order, ?by, "a bucket cannot move now");
         tell_all(shared, || DiskOrder::Stay { id });
-        self.moves.hindrance = Some((now.order.to, why));
+        self.moves.hindrance = Some(by);
         self.moves.not_before = Some(Instant::now() + AGAIN);
         self.show();
     }

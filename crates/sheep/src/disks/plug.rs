@@ -40,7 +40,7 @@ impl Disks {
         match event {
             DiskEvent::Failed { slot, why } => self.note_failed(slot, why, shared)?,
             DiskEvent::Copied { id, shard } => self.note_copied(id, shard, shared)?,
-            DiskEvent::Hindered { id, why } => self.note_hindered(id, why, shared),
+            DiskEvent::Hindered { id, slot, why } => self.note_hindered(id, (slot, why), shared),
             DiskEvent::Plug { path, reply } => self.plug(&path, reply, shared)?,
             DiskEvent::Plugged(plugged) => self.note_plugged(*plugged, shared)?,
             DiskEvent::Unplug { path, reply } => {

@@ -112,7 +112,7 @@ impl Shard {
             let Some(step) = self.stores.with_move(id, |moving| moving.copy.step()) else { return };
             if self.stores.with_move(id, |moving| moving.is_broken) == Some(true) {
                 let why = "it refused a change; there may be no room".to_owned();
-                self.shared.tell_disks(DiskEvent::Hindered { id, why });
+                self.shared.tell_disks(DiskEvent::Hindered { id, slot: to, why });
                 return;
             }
             let started = Instant::now();
@@ -144,7 +144,7 @@ impl Shard {
                 Some(Err(error)) if error.is_fatal() => return, // That disk has failed.
                 Some(Err(error)) => {
                     let why = hindrance(side, &error);
-                    self.shared.tell_disks(DiskEvent::Hindered { id, why });
+                    self.shared.tell_disks(DiskEvent::Hindered { id, slot: link.slot, why });
                     return; // It is begun anew.
                 }
             }
