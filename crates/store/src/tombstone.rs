@@ -4,7 +4,7 @@
 //!      write that is older than the reset must not bring it back.
 //! Holds:
 //!   TS1 a tombstone stays as long as its reset is unstable, and as long as its record is in
-//!       the journal: so replay finds the base that was in force, whatever it finds in files;
+//!       the log: so replay finds the base that was in force, whatever it finds in files;
 //!   TS2 an object that is made anew begins with its tombstone's base and view.
 
 use std::collections::BTreeMap;
@@ -45,7 +45,7 @@ impl Tombstones {
         self.resets.retain(|oid, _| bucket_of(*oid) != bucket);
     }
 
-    /// Keeps what the journal's new segment says: the unstable resets (TS1).
+    /// Keeps what the log's new segment says: the unstable resets (TS1).
     pub(crate) fn begin_segment(&mut self, unstable: impl Iterator<Item = Unstable>) {
         self.resets.clear();
         for change in unstable.filter(|change| change.kind == UnstableKind::Reset) {

@@ -2,7 +2,7 @@
 //!
 //! Why: when the writer of a VDI dies, its copies can differ only in these changes.
 //! Way: filled by every applied change, emptied by watermarks and settlements; rebuilt from
-//!      the journal after a crash, copied into each segment from which replay may begin.
+//!      the log after a crash, copied into each segment from which replay may begin.
 //! Holds:
 //!   U1 a watermark covers its own generation only: older ones leave by `settle`.
 

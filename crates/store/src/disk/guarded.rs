@@ -1,7 +1,7 @@
 //! The guarded disk: stops for good at the first failed change (FSYNC-ONCE).
 //!
 //! Why: after a failed write or sync the kernel may have dropped the bytes, and a second sync
-//!      would succeed without them. Only replay from the journal knows what is there.
+//!      would succeed without them. Only replay of the log knows what is there.
 //! Holds:
 //!   G1 once a change failed, nothing reaches the disk any more (ST5);
 //!   G2 a failed read or a refused reservation harms nothing and stops nothing.

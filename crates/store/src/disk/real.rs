@@ -2,7 +2,7 @@
 //!
 //! Way: names and waiting calls by `pread`, `pwritev`, `fdatasync`, `fallocate`, each of which
 //!      returns when it is done; submitted operations by an engine.
-//! Not here: what is written when (`journal`, `contents`), what submitted operations repeat
+//! Not here: what is written when (`wal`, `contents`), what submitted operations repeat
 //!      (`job`; waiting ones repeat nothing).
 
 mod engine;
