@@ -91,6 +91,8 @@ pub(crate) struct Disks {
     is_plugging: bool,
     /// Disks that the shards let go of.
     closing: BTreeSet<u8>,
+    /// Disks that left the table and of which the stores are being removed.
+    releasing: BTreeMap<u8, DiskEntry>,
 }
 
 impl Disks {
@@ -112,6 +114,7 @@ impl Disks {
             moves: Moves::default(),
             is_plugging: false,
             closing: BTreeSet::new(),
+            releasing: BTreeMap::new(),
         };
         disks.show();
         disks
@@ -150,7 +153,9 @@ impl Disks {
                 .filter(|(at, _)| at == slot)
                 .map(|(_, why)| why),
         };
-        self.view.send_replace(Arc::new(self.table.disks.iter().map(view).collect()));
+        self.view.send_replace(Arc::new(
+            self.table.disks.iter().chain(&self.releasing).map(view).collect(),
+        ));
     }
 
     /// Makes sure that a disk that vanishes is noticed, though nothing is written to it.

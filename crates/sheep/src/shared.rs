@@ -43,6 +43,8 @@ pub(crate) enum DiskEvent {
     Unplug { path: PathBuf, reply: DiskReply },
     /// No shard uses the disk any more.
     Closed { slot: u8 },
+    /// The disk belongs to nobody any more.
+    Released { slot: u8 },
 }
 
 /// Where the operator's answer goes.

@@ -6,7 +6,8 @@
 //! Holds:
 //!   PL1 a disk is in the table before a bucket can be on it, and out of the table before anything
 //!       on it is removed;
-//!   PL2 a disk is let go only when it holds no bucket and no shard uses it.
+//!   PL2 a disk is let go only when it holds no bucket and no shard uses it;
+//!   PL3 it is shown until this sheep has nothing open on it: then it can be unmounted.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,7 +48,11 @@ impl Disks {
                 let answer = self.unplug(&path)?;
                 let _ = reply.send(answer);
             }
-            DiskEvent::Closed { slot } => self.note_closed(slot)?,
+            DiskEvent::Closed { slot } => self.note_closed(slot, shared)?,
+            DiskEvent::Released { slot } => {
+                self.releasing.remove(&slot);
+                self.show();
+            }
         }
         self.begin_next_move(shared);
         self.close_empty(shared);
@@ -65,9 +70,11 @@ impl Disks {
             let _ = reply.send(answer);
             return Ok(());
         }
-        let slot = self.table.free_slot().filter(|_| !self.is_plugging);
+        let is_free = |slot: &u8| !self.is_plugging && !self.releasing.contains_key(slot);
+        let slot = self.table.free_slot().filter(is_free);
         let Some(slot) = slot else {
-            let why = format!("another disk is being put in, or there are {DISKS_MAX} already");
+            let why =
+                format!("another disk is being put in or let go, or there are {DISKS_MAX} already");
             let _ = reply.send(Err(refusal(ErrorCode::Invalid, why, "try again in a moment")));
             return Ok(());
         };
@@ -193,16 +200,21 @@ impl Disks {
         }
     }
 
-    fn note_closed(&mut self, slot: u8) -> Result<()> {
+    fn note_closed(&mut self, slot: u8, shared: &Arc<Shared>) -> Result<()> {
         self.closing.remove(&slot);
         let path = PathBuf::from(self.path(slot));
+        // PL3
+        let entry = self.table.disks.get(&slot).cloned();
+        self.releasing.extend(entry.map(|entry| (slot, entry)));
         let Some(disk) = self.forget_disk(slot)? else { return Ok(()) }; // PL1
+        let shared = shared.clone();
         tokio::task::spawn_blocking(move || {
             let released = disk.directory.map_or(Ok(()), DiskDirectory::release);
             match released.context("a disk that was taken out") {
                 Ok(()) => tracing::info!(path = %path.display(), "disk taken out"),
                 Err(error) => tracing::warn!(path = %path.display(), "{error:#}"),
             }
+            shared.tell_disks(DiskEvent::Released { slot });
         });
         Ok(())
     }
