@@ -88,7 +88,10 @@ pub enum HomeError {
         node: u128,
     },
     /// A disk that this sheep had, and has no longer.
-    #[error("{path} was a disk of this sheep, and what is on it is not used any more")]
+    #[error(
+        "{path} was a disk of this sheep, and what is on it is not used any more; \
+             empty it if nobody needs that"
+    )]
     Leftover {
         /// The disk's directory.
         path: PathBuf,

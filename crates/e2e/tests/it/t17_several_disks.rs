@@ -355,6 +355,12 @@ async fn a_new_disk_that_fails_or_is_too_small_holds_up_nobody() -> Result<()> {
     out_of_use(&herd, &text(&disks[1].path())).await?;
     herd.admin(OWN).unplug(&text(&disks[1].path())).await?;
     ensure!(settled(&herd, 1).await?.len() == 1, "the failed disk is still listed");
+    // What is on it may be all that somebody has left.
+    disks[1].put_back()?;
+    let again = herd.admin(OWN).plug(&text(&disks[1].path())).await;
+    let said = again.err().context("a disk with data was taken for an empty one")?.to_string();
+    ensure!(said.contains("was a disk of this sheep"), "{said}");
+    ensure!(disks[1].path().join("store").exists(), "what was on it is gone");
     let small = LoopDisk::make(150)?;
     herd.admin(OWN).plug(&text(&small.path())).await?;
     client.traffic.more(300, STALL).await.context("with a small disk")?;

@@ -18,7 +18,7 @@ use sheepdog_store::{DISKS_MAX, DiskDirectory, DiskEntry, DiskState, Store};
 use tokio::sync::mpsc;
 
 use super::moves::tell_all;
-use super::store::{Owner, entry, open_stores};
+use super::store::{Owner, StoreSettings, entry, open_stores};
 use super::{Disk, Disks};
 use crate::shard::disk::DiskOrder;
 use crate::shard::mail::Mail;
@@ -45,7 +45,7 @@ impl Disks {
             DiskEvent::Plug { path, reply } => self.plug(&path, reply, shared)?,
             DiskEvent::Plugged(plugged) => self.note_plugged(*plugged, shared)?,
             DiskEvent::Unplug { path, reply } => {
-                let answer = self.unplug(&path)?;
+                let answer = self.unplug(&path, shared)?;
                 let _ = reply.send(answer);
             }
             DiskEvent::Closed { slot } => self.note_closed(slot, shared)?,
@@ -54,8 +54,6 @@ impl Disks {
                 self.show();
             }
         }
-        self.begin_next_move(shared);
-        self.close_empty(shared);
         Ok(())
     }
 
@@ -80,19 +78,10 @@ impl Disks {
         };
         self.is_plugging = true;
         let owner = Owner::new(&self.home, self.settings.shards())?;
-        let known = self.table.disks.values().map(|disk| disk.uuid).collect::<Vec<_>>();
         let (settings, count) = (self.settings.clone(), self.table.disks.len() + 1);
         let (path, shared) = (path.to_owned(), shared.clone());
         tokio::task::spawn_blocking(move || {
-            let made = (|| {
-                // One that this sheep began to take, and that is not in the table, has no data.
-                let again =
-                    DiskDirectory::identity(&path)?.is_some_and(|own| !known.contains(&own));
-                let mut directory = DiskDirectory::create(&path, owner.node, again)?;
-                let entry = entry(&directory)?;
-                let stores = open_stores(&settings, &owner, (slot, &mut directory), count, false)?;
-                Ok((directory, entry, stores))
-            })();
+            let made = make(&settings, &owner, slot, count, &path);
             shared.tell_disks(DiskEvent::Plugged(Box::new(Plugged { slot, made, reply })));
         });
         Ok(())
@@ -143,7 +132,7 @@ impl Disks {
         Ok(())
     }
 
-    fn unplug(&mut self, path: &Path) -> Result<Result<(), Failure>> {
+    fn unplug(&mut self, path: &Path, shared: &Shared) -> Result<Result<(), Failure>> {
         let Some(slot) = self.find(path) else {
             let why = format!("{} is no disk of this sheep", path.display());
             return Ok(Err(refusal(ErrorCode::NotFound, why, "see `dog node md info`")));
@@ -162,9 +151,13 @@ impl Disks {
             let hint = "bring it back as it was, or wait until others have complete copies";
             return Ok(Err(refusal(ErrorCode::Invalid, why.to_owned(), hint)));
         }
-        self.set_state(slot, DiskState::Leaving)?;
-        if !self.works(slot) {
+        if self.works(slot) {
+            self.set_state(slot, DiskState::Leaving)?;
+        } else {
+            // What is on it stays there: nobody knows what it is still good for.
             self.forget_disk(slot)?;
+            let (closed, _) = mpsc::unbounded_channel::<()>();
+            tell_all(shared, || DiskOrder::Close { slot, closed: closed.clone() });
         }
         Ok(Ok(()))
     }
@@ -173,9 +166,8 @@ impl Disks {
     fn forget_disk(&mut self, slot: u8) -> Result<Option<Disk>> {
         let mut table = self.table.clone();
         table.disks.remove(&slot);
-        self.save(table)?;
         let disk = self.disks.remove(&slot);
-        self.show();
+        self.save(table)?;
         Ok(disk)
     }
 
@@ -217,6 +209,27 @@ impl Disks {
             shared.tell_disks(DiskEvent::Released { slot });
         });
         Ok(())
+    }
+}
+
+/// Makes an empty directory a disk with stores. One that cannot have them is let go again.
+fn make(
+    settings: &StoreSettings,
+    owner: &Owner,
+    slot: u8,
+    count: usize,
+    path: &Path,
+) -> Result<(DiskDirectory, DiskEntry, Vec<Store>)> {
+    let mut directory = DiskDirectory::create(path, owner.node, false)?;
+    let made = entry(&directory).and_then(|entry| {
+        Ok((entry, open_stores(settings, owner, (slot, &mut directory), count, false)?))
+    });
+    match made {
+        Ok((entry, stores)) => Ok((directory, entry, stores)),
+        Err(error) => {
+            directory.release().with_context(|| format!("after {error:#}"))?;
+            Err(error)
+        }
     }
 }
 
