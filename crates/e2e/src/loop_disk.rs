@@ -1,8 +1,7 @@
 //! Loop disk: a small file system of its own for a sheep, which can fail.
 //!
 //! Way: ext4 in a sparse file, mounted by `mount -o loop`; it fails by `remount,abort`, after which
-//!      nothing can be written and what is read may be old. Where nothing can be mounted it is a
-//!      plain directory, which fails by being moved away.
+//!      nothing can be written and what is read may be old.
 //! Holds:
 //!   L1 what was mounted is unmounted when the value is dropped, however the test ends. Declare
 //!      it before the herd, so that the sheep end first.
@@ -18,8 +17,6 @@ use tempfile::TempDir;
 #[derive(Debug)]
 pub struct LoopDisk {
     place: TempDir,
-    /// Whether file systems can be mounted here.
-    mounts: bool,
     is_mounted: bool,
 }
 
@@ -30,14 +27,11 @@ impl LoopDisk {
     /// If it cannot be made.
     pub fn make(mib: u64) -> Result<Self> {
         let place = tempfile::Builder::new().prefix("sheepdog-disk-").tempdir()?;
-        let mut disk = Self { place, mounts: true, is_mounted: false };
+        let mut disk = Self { place, is_mounted: false };
         fs::create_dir(disk.path())?;
         fs::File::create(disk.image())?.set_len(mib << 20)?;
         run("mkfs.ext4", &["-q".as_ref(), "-F".as_ref(), &disk.image()])?;
-        if let Err(error) = disk.mount() {
-            eprintln!("no loop disks here, plain directories instead: {error:#}");
-            disk.mounts = false;
-        }
+        disk.mount()?;
         Ok(disk)
     }
 
@@ -51,18 +45,11 @@ impl LoopDisk {
         self.place.path().join("disk")
     }
 
-    fn away(&self) -> PathBuf {
-        self.place.path().join("away")
-    }
-
     /// From now on nothing can be written.
     ///
     /// # Errors
     /// If it works on.
     pub fn fail(&mut self) -> Result<()> {
-        if !self.mounts {
-            return fs::rename(self.path(), self.away()).context("a disk that shall fail");
-        }
         run("mount", &["-o".as_ref(), "remount,abort".as_ref(), &self.path()])
     }
 
@@ -71,12 +58,6 @@ impl LoopDisk {
     /// # Errors
     /// If something uses it.
     pub fn unmount(&mut self) -> Result<()> {
-        if !self.mounts {
-            if !self.away().exists() {
-                fs::rename(self.path(), self.away())?;
-            }
-            return fs::create_dir(self.path()).context("a disk that was taken out");
-        }
         run("umount", &[&self.path()])?;
         self.is_mounted = false;
         Ok(())
@@ -87,12 +68,6 @@ impl LoopDisk {
     /// # Errors
     /// If that is not possible.
     pub fn put_back(&mut self) -> Result<()> {
-        if !self.mounts {
-            if self.path().exists() {
-                fs::remove_dir_all(self.path())?;
-            }
-            return fs::rename(self.away(), self.path()).context("a disk that is put back");
-        }
         if self.is_mounted {
             self.unmount()?;
         }

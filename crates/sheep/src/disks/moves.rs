@@ -62,7 +62,12 @@ impl Disks {
             let (from, to) = (self.table.buckets[at], wanted[at]);
             (from != to && self.works(from) && self.works(to)).then_some((bucket, from, to))
         });
-        let Some((bucket, from, to)) = next else { return };
+        let Some((bucket, from, to)) = next else {
+            if self.moves.hindrance.take().is_some() {
+                self.show();
+            }
+            return;
+        };
         self.moves.last_bucket = bucket;
         self.moves.last += 1;
         let order = MoveOrder { id: self.moves.last, bucket, from, to };
