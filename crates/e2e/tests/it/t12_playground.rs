@@ -1,7 +1,7 @@
 //! The command that a newcomer types first.
 //!
-//! Way: it is told its ports, from a row of its own: left to itself it takes free ones, and those of
-//!      a sheep that another test has killed are free until that test starts it again.
+//! Way: it is told its ports, from a row of its own: left to itself it takes free ones, and those
+//!      of a sheep that another test has killed are free until that test starts it again.
 
 use std::time::Duration;
 
