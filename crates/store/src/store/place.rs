@@ -1,8 +1,8 @@
 //! Placing: large writes go to their unit first, and to the log only by name.
 //!
 //! Why: they are written once instead of twice.
-//! Way: `start_placing` writes the data; one sync serves all that were written meanwhile; then
-//!      `join` looks whether the write is still what was planned and notes its record, or sends
+//! Way: `start_placing` writes the data; one sync serves all that were under way when the first
+//!      of them ended, for a sync costs as much as a large write does; then `join` looks whether the write is still what was planned and notes its record, or sends
 //!      it the way of small ones.
 //! Holds:
 //!   PL1 data goes only where nothing is: into a unit that nobody refers to (redirect), or over
@@ -50,8 +50,12 @@ pub(super) struct Placing {
 #[derive(Debug, Default)]
 pub(super) struct Placings {
     all: BTreeMap<u64, Placing>,
+    /// Being written.
+    writing: BTreeSet<u64>,
     /// Written, but not synced.
     written: Vec<u64>,
+    /// The newest that the next sync waits for.
+    sync_after: u64,
     /// Being synced, and syncs that are under way.
     syncing: Vec<u64>,
     syncs: u32,
@@ -85,6 +89,12 @@ impl Placings {
     /// Bytes that they take in the log if all of them must go there instead.
     pub(super) fn log_bytes(&self) -> u64 {
         self.all.values().map(|placing| placing.log_bytes_max()).sum()
+    }
+
+    /// Whether something waits for a sync that need not wait for others any more.
+    fn may_sync(&self) -> bool {
+        let is_first = self.writing.first().is_none_or(|id| *id > self.sync_after);
+        self.syncs == 0 && !self.written.is_empty() && is_first
     }
 
     /// The unit that another write is filling for the same place.
@@ -181,18 +191,24 @@ impl Store {
         let (span, written) = (*span, written.clone());
         let placing = Placing { job, span, written, blocks, unit };
         self.placings.all.insert(id, placing);
+        self.placings.writing.insert(id);
         self.begin(Work::Place(id), operation);
         true
     }
 
     /// The data are written.
     pub(super) fn take_placed(&mut self, id: u64) {
-        self.placings.written.push(id);
+        let placings = &mut self.placings;
+        placings.writing.remove(&id);
+        if placings.written.is_empty() {
+            placings.sync_after = placings.writing.last().copied().unwrap_or_default();
+        }
+        placings.written.push(id);
     }
 
     /// One sync for everything that was written since the last began (PL2).
     pub(super) fn sync_placings(&mut self) {
-        if self.placings.syncs > 0 || self.placings.written.is_empty() {
+        if !self.placings.may_sync() {
             return;
         }
         let written = std::mem::take(&mut self.placings.written);
@@ -303,6 +319,7 @@ impl Store {
     /// There was no space for the data.
     pub(super) fn take_unplaced(&mut self, id: u64) {
         let Some(placing) = self.placings.all.remove(&id) else { return };
+        self.placings.writing.remove(&id);
         self.room.forget();
         self.contents.units.end_write(placing.unit);
         self.refuse_placing(placing, StoreError::Full);
