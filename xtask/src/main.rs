@@ -3,12 +3,13 @@
 //! Why: one entry, in Rust, that does the same at home and in CI.
 //! Way: `main` picks a command; [`groups`] runs the whole test, [`setup`] installs what tests
 //!      need, [`tidy`] checks the house style of STYLE.md, `bench` measures, `soak` kills,
-//!      [`repository`] finds the files.
+//!      [`mutants`] puts faults in, [`repository`] finds the files.
 //! Not here: anything a shipped program needs.
 
 mod bench;
 mod cargo;
 mod groups;
+mod mutants;
 mod process;
 mod repository;
 mod setup;
@@ -34,6 +35,9 @@ cargo xtask COMMAND
   soak-kill [--rounds N]            build as for release and kill sheep under load until this
                                     commit has N rounds (100) in docs/ledger/soak-kill.md;
                                     a run that was stopped is gone on with
+  mutants [--only NAME]...          put each fault of xtask/mutants into a clone of this commit
+                                    and run the tests, until docs/ledger/mutants.md says for
+                                    all who noticed them; a run that was stopped is gone on with
   help                              this text
 
 Environment that `test` and `setup` read
@@ -78,6 +82,7 @@ fn run(words: &[&str]) -> Result<bool> {
         ["setup", "--print"] => setup::print(&Repository::open()?),
         ["bench", options @ ..] => bench::run(&Repository::open()?, options),
         ["soak-kill", options @ ..] => soak::run(&Repository::open()?, options),
+        ["mutants", options @ ..] => mutants::run(&Repository::open()?, options),
         ["fix"] => {
             let repository = Repository::open()?;
             process::run(cargo::command(&repository).args(["fmt", "--all"]))?;

@@ -48,6 +48,18 @@ impl Repository {
         Ok(files)
     }
 
+    /// The newest commit that changed these paths, with `-dirty` if they differ from it now.
+    pub(crate) fn commit_of(&self, paths: &[&str]) -> Result<String> {
+        let git = |words: &[&str]| {
+            let mut command = Command::new("git");
+            command.current_dir(&self.root).args(words).arg("--").args(paths);
+            process::output(&mut command)
+        };
+        let commit = git(&["log", "-1", "--format=%h"])?.trim().to_owned();
+        let is_dirty = !git(&["status", "--porcelain"])?.trim().is_empty();
+        Ok(if is_dirty { commit + "-dirty" } else { commit })
+    }
+
     /// The text of a file, or nothing if it is not UTF-8 (captures, images).
     pub(crate) fn text(&self, path: &str) -> Result<Option<String>> {
         let bytes = std::fs::read(self.root.join(path)).with_context(|| path.to_owned())?;

@@ -34,22 +34,11 @@ pub(crate) fn run(repository: &Repository, words: &[&str]) -> Result<bool> {
     let programs = Path::new(&graph.target).join("release");
     let mut soak = Command::new(programs.join("e2e-soak-kill"));
     soak.arg(rounds.to_string()).arg(repository.root().join(PAGE));
-    soak.arg(commit(repository)?);
+    // That of the page does not change what is tested.
+    soak.arg(repository.commit_of(&["crates", "Cargo.lock"])?);
     soak.env("SHEEPDOG_BIN", &programs).stdin(Stdio::null());
     let status = soak.status().context("cannot start e2e-soak-kill")?;
     Ok(status.success())
-}
-
-/// The newest commit that changed what is tested: that of the page does not.
-fn commit(repository: &Repository) -> Result<String> {
-    let git = |words: &[&str]| {
-        let mut command = Command::new("git");
-        command.current_dir(repository.root()).args(words).args(["--", "crates", "Cargo.lock"]);
-        process::output(&mut command)
-    };
-    let commit = git(&["log", "-1", "--format=%h"])?.trim().to_owned();
-    let is_dirty = !git(&["status", "--porcelain"])?.trim().is_empty();
-    Ok(if is_dirty { commit + "-dirty" } else { commit })
 }
 
 fn parse(words: &[&str]) -> Result<u64> {

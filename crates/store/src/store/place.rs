@@ -2,8 +2,8 @@
 //!
 //! Why: they are written once instead of twice.
 //! Way: `start_placing` writes the data; one sync serves all that were under way when the first
-//!      of them ended, for a sync costs as much as a large write does; then `join` looks whether the write is still what was planned and notes its record, or sends
-//!      it the way of small ones.
+//!      of them ended, for it costs as much as a large write; then `join` looks whether the write
+//!      is still what was planned and notes its record, or sends it the way of small ones.
 //! Holds:
 //!   PL1 data goes only where nothing is: into a unit that nobody refers to (redirect), or over
 //!       blocks that hold nothing in the committed state and in none that is planned, in a unit

@@ -33,6 +33,7 @@ pub(super) struct Run<'a> {
     is_full: bool,
 }
 
+#[derive(Debug)]
 enum UnderWay {
     Change(Stamp),
     /// The first block, and the oldest that each block may be.
@@ -285,7 +286,8 @@ impl<'a> Run<'a> {
             (UnderWay::Change(stamp), Ok(Reply::Done { blocks })) => {
                 self.known.acknowledge(stamp, blocks);
             }
-            (UnderWay::Change(_), Err(StoreError::Full)) if self.profile.is_full => {}
+            (UnderWay::Change(_) | UnderWay::Wrong, Err(StoreError::Full))
+                if self.profile.is_full => {}
             (UnderWay::Read(oid, first, floors), Ok(reply)) => {
                 let (blocks, data) = match &reply {
                     Reply::Read(read) => (&read.blocks, Some(&read.data[..])),
@@ -308,7 +310,7 @@ impl<'a> Run<'a> {
             }
             (UnderWay::Mark, Ok(Reply::Done { .. })) => {}
             (UnderWay::Wrong, Err(StoreError::Refused(_))) => {}
-            (_, reply) => panic!("{reply:?}"),
+            (what, reply) => panic!("{what:?}: {reply:?}"),
         }
     }
 
