@@ -2,13 +2,15 @@
 //!
 //! Why: one entry, in Rust, that does the same at home and in CI.
 //! Way: `main` picks a command; [`groups`] runs the whole test, [`setup`] installs what tests
-//!      need, [`tidy`] checks the house style of STYLE.md, `bench` measures, `soak` kills,
-//!      [`mutants`] puts faults in, [`repository`] finds the files.
+//!      need, [`tidy`] checks the house style of STYLE.md, `bench` measures, `soak` kills, `cuts`
+//!      cuts power, [`mutants`] puts faults in, [`repository`] finds the files.
 //! Not here: anything a shipped program needs.
 
 mod bench;
 mod cargo;
+mod cuts;
 mod groups;
+mod ledger;
 mod mutants;
 mod process;
 mod repository;
@@ -35,6 +37,8 @@ cargo xtask COMMAND
   soak-kill [--rounds N]            build as for release and kill sheep under load until this
                                     commit has N rounds (100) in docs/ledger/soak-kill.md;
                                     a run that was stopped is gone on with
+  soak-cuts [--seeds N]             cut the power of the store until this commit has N seeds
+                                    (10,000) in docs/ledger/soak-cuts.md; goes on likewise
   mutants [--only NAME]...          put each fault of xtask/mutants into a clone of this commit
                                     and run the tests, until docs/ledger/mutants.md says for
                                     all who noticed them; a run that was stopped is gone on with
@@ -82,6 +86,7 @@ fn run(words: &[&str]) -> Result<bool> {
         ["setup", "--print"] => setup::print(&Repository::open()?),
         ["bench", options @ ..] => bench::run(&Repository::open()?, options),
         ["soak-kill", options @ ..] => soak::run(&Repository::open()?, options),
+        ["soak-cuts", options @ ..] => cuts::run(&Repository::open()?, options),
         ["mutants", options @ ..] => mutants::run(&Repository::open()?, options),
         ["fix"] => {
             let repository = Repository::open()?;

@@ -4,10 +4,9 @@
 //! Way: reads `xtask/mutants/*.txt` (`list`), clones the commit below `target/mutants`, puts one
 //!      fault after the other into the clone and runs the tests of the crate that it is in, first
 //!      with few seeds, then, if nobody noticed, as they ordinarily run. The page of figures
-//!      (`ledger`) says who noticed each; a run that was stopped goes on behind its last line.
+//!      says who noticed each; a run that was stopped goes on behind its last line.
 //! Not here: faults that tests put in by themselves (crates/engine's model).
 
-mod ledger;
 mod list;
 
 use std::path::PathBuf;
@@ -16,11 +15,22 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::cargo::{self, Graph};
+use crate::ledger::Ledger;
 use crate::process;
 use crate::repository::Repository;
-use ledger::Ledger;
 use list::Mutant;
 
+/// Where the figures are.
+const PAGE: &str = "docs/ledger/mutants.md";
+const HEAD: &str = "\
+# Deliberate faults, and who noticed them
+
+`cargo xtask mutants` writes this page: each fault of `xtask/mutants` was put into a clone of the
+commit, and the tests of its crate were run. A fault that nobody noticed is a test that is missing.
+
+| commit | fault | rule | noticed by |
+|---|---|---|---|
+";
 /// Seeds of the first attempt.
 const FEW_SEEDS: &str = "40";
 /// Tests that run longer than this hang.
@@ -42,12 +52,13 @@ pub(crate) fn run(repository: &Repository, words: &[&str]) -> Result<bool> {
         ensure!(mutants.iter().any(|mutant| mutant.name == *name), "there is no fault {name}");
     }
     let commit = repository.commit_of(&["crates", "Cargo.lock"])?;
-    let mut ledger = Ledger::load(repository)?;
+    let mut ledger = Ledger::load(repository, PAGE, HEAD)?;
     let bench = Bench::new(repository)?;
     let mut unnoticed = Vec::new();
     for mutant in &mutants {
         let is_wanted = wanted.is_empty() || wanted.contains(&mutant.name.as_str());
-        if !is_wanted || ledger.has(&commit, &mutant.name) {
+        let is_done = ledger.rows().any(|row| row.starts_with(&[&commit, &mutant.name]));
+        if !is_wanted || is_done {
             continue;
         }
         let noticed = bench.try_out(mutant)?;
@@ -55,7 +66,8 @@ pub(crate) fn run(repository: &Repository, words: &[&str]) -> Result<bool> {
         if noticed.is_none() {
             unnoticed.push(mutant.name.as_str());
         }
-        ledger.add(&commit, mutant, noticed.as_deref())?;
+        let noticed = noticed.as_deref().unwrap_or("**nobody**");
+        ledger.add(&[&commit, &mutant.name, &mutant.rule, noticed])?;
     }
     if !unnoticed.is_empty() {
         println!("unnoticed: {}", unnoticed.join(", "));

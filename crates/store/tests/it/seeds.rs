@@ -10,7 +10,8 @@ pub(crate) fn for_each_seed(ordinary: u64, case: impl Fn(u64)) {
         case(seed);
         return;
     }
-    for seed in 0..number("SHEEPDOG_STORE_SEEDS").unwrap_or(ordinary) {
+    let first = number("SHEEPDOG_STORE_FIRST_SEED").unwrap_or_default();
+    for seed in first..first + number("SHEEPDOG_STORE_SEEDS").unwrap_or(ordinary) {
         let _announce = Announce(seed);
         case(seed);
     }

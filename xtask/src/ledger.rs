@@ -1,0 +1,41 @@
+//! Pages of figures in `docs/ledger`: a head, and one line of a table for each thing that was done.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::repository::Repository;
+
+/// One page.
+pub(crate) struct Ledger {
+    path: PathBuf,
+    text: String,
+}
+
+impl Ledger {
+    /// The page of this path, or a new one with this head.
+    pub(crate) fn load(repository: &Repository, path: &str, head: &str) -> Result<Self> {
+        let path = repository.root().join(path);
+        let text = if path.exists() {
+            std::fs::read_to_string(&path).with_context(|| path.display().to_string())?
+        } else {
+            head.to_owned()
+        };
+        Ok(Self { path, text })
+    }
+
+    /// Cells of each line of the table, the line of names and that below it included.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = Vec<&str>> {
+        let lines = self.text.lines().filter_map(|line| line.strip_prefix('|')?.strip_suffix('|'));
+        lines.map(|line| line.split('|').map(str::trim).collect())
+    }
+
+    /// Adds a line, and writes the page at once, so that a run that is stopped can go on.
+    pub(crate) fn add(&mut self, cells: &[&str]) -> Result<()> {
+        self.text.push_str(&format!("| {} |\n", cells.join(" | ")));
+        if let Some(folder) = self.path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        std::fs::write(&self.path, &self.text).with_context(|| self.path.display().to_string())
+    }
+}
