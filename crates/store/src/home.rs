@@ -168,7 +168,7 @@ impl Home {
         }
         let lock = take_lock(&path)?;
         let mut disk = RealDisk::new(&path)?;
-        let (superblock, was_repaired) = match Superblock::load(&mut disk)? {
+        let (superblock, was_repaired) = match Superblock::load_repaired(&mut disk)? {
             Some(loaded) => loaded,
             None => (make_superblock(&mut disk, &path)?, false),
         };
@@ -240,7 +240,7 @@ impl Home {
             None => {
                 let counter = self.superblock.counter + 1;
                 let joined = Superblock { counter, cluster: Some(cluster), ..self.superblock };
-                joined.save(&mut self.disk)?;
+                joined.replace(&mut self.disk)?;
                 self.superblock = joined;
                 Ok(())
             }

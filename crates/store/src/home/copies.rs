@@ -6,6 +6,8 @@
 //!   CY1 at any moment one copy is whole; of two whole ones that differ the later one counts;
 //!   CY2 the file gets its name only after both copies are synced.
 
+use std::io::ErrorKind;
+
 use sheepdog_proto::wire::WireError;
 
 use crate::disk::{Disk, DiskError, FileId};
@@ -29,8 +31,18 @@ pub(crate) trait Copied: Sized + PartialEq {
     /// Rises with each change.
     fn counter(&self) -> u64;
 
+    /// What to say if no copy is whole.
+    fn bad(first: WireError, second: WireError) -> Corruption {
+        Corruption::Copies { path: Self::PATH, first, second }
+    }
+
     /// Reads the file, and writes a bad copy anew. `None` if there is no such file.
     fn load(disk: &mut dyn Disk) -> Result<Option<Self>, StoreError> {
+        Ok(Self::load_repaired(disk)?.map(|(contents, _)| contents))
+    }
+
+    /// As `load`; true if a copy had to be written.
+    fn load_repaired(disk: &mut dyn Disk) -> Result<Option<(Self, bool)>, StoreError> {
         let file = match disk.open(Self::PATH) {
             Ok(file) => file,
             Err(DiskError::NotFound { .. }) => return Ok(None),
@@ -43,11 +55,15 @@ pub(crate) trait Copied: Sized + PartialEq {
 
     /// Makes the file, or replaces its contents; durable on return.
     fn save(&self, disk: &mut dyn Disk) -> Result<(), StoreError> {
-        let file = match disk.open(Self::PATH) {
-            Ok(file) => file,
-            Err(DiskError::NotFound { .. }) => return self.create(disk),
-            Err(error) => return Err(error.into()),
-        };
+        match self.replace(disk) {
+            Err(StoreError::Io { kind: ErrorKind::NotFound, .. }) => self.create(disk),
+            other => other,
+        }
+    }
+
+    /// Replaces the contents of the file, which must be there; durable on return.
+    fn replace(&self, disk: &mut dyn Disk) -> Result<(), StoreError> {
+        let file = disk.open(Self::PATH)?;
         let written = write_copies(self, disk, file);
         disk.close(file);
         Ok(written?)
@@ -83,7 +99,7 @@ fn write_copies<T: Copied>(
     Ok(())
 }
 
-fn load_copies<T: Copied>(disk: &mut dyn Disk, file: FileId) -> Result<T, StoreError> {
+fn load_copies<T: Copied>(disk: &mut dyn Disk, file: FileId) -> Result<(T, bool), StoreError> {
     let mut verify = |offset| -> Result<_, StoreError> {
         let mut bytes = vec![0; T::COPY_BYTES];
         let count = disk.read_at(file, offset, &mut bytes)?;
@@ -91,21 +107,17 @@ fn load_copies<T: Copied>(disk: &mut dyn Disk, file: FileId) -> Result<T, StoreE
     };
     let [first, second] = T::COPY_OFFSETS;
     let good = match (verify(first)?, verify(second)?) {
-        (Ok(first), Ok(second)) if first == second => return Ok(first),
+        (Ok(first), Ok(second)) if first == second => return Ok((first, false)),
         (Ok(first), Ok(second)) if second.counter() > first.counter() => second,
         // A newer program wrote one of the copies: do not write over it.
-        (Err(first @ WireError::Version(_)), Ok(_)) => return Err(bad::<T>(first, first)),
-        (Ok(_), Err(second @ WireError::Version(_))) => return Err(bad::<T>(second, second)),
+        (Err(first @ WireError::Version(_)), Ok(_)) => return Err(T::bad(first, first).into()),
+        (Ok(_), Err(second @ WireError::Version(_))) => return Err(T::bad(second, second).into()),
         (Ok(first), _) => first,
         (_, Ok(second)) => second,
-        (Err(first), Err(second)) => return Err(bad::<T>(first, second)),
+        (Err(first), Err(second)) => return Err(T::bad(first, second).into()),
     };
     write_copies(&good, disk, file)?;
-    Ok(good)
-}
-
-fn bad<T: Copied>(first: WireError, second: WireError) -> StoreError {
-    Corruption::Copies { path: T::PATH, first, second }.into()
+    Ok((good, true))
 }
 
 #[cfg(test)]

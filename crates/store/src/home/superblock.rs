@@ -1,10 +1,7 @@
 //! Superblock: who this sheep is, and to which cluster it belongs.
 //!
 //! Why: a sheep that forgot its name, or joined two clusters, would mix up their data.
-//! Way: a file with two copies, written and synced one after the other.
-//! Holds:
-//!   SB1 at any moment one copy is whole; of two whole ones that differ the later one counts;
-//!   SB2 the file gets its name only after both copies are synced.
+//! Way: a file with two copies (`copies`).
 
 use std::fmt;
 use std::num::NonZero;
@@ -12,8 +9,8 @@ use std::num::NonZero;
 use sheepdog_proto::block::checksum;
 use sheepdog_proto::wire::WireError;
 
-use crate::disk::{Disk, DiskError, FileId};
-use crate::error::{Corruption, StoreError};
+use super::copies::Copied;
+use crate::error::Corruption;
 use crate::layout::{Field, fills};
 
 /// Bytes of one copy: one sector.
@@ -27,7 +24,6 @@ pub(crate) const VERSION: u16 = 1;
 
 /// Name of the file.
 pub(crate) const PATH: &str = "superblock";
-const NEW_PATH: &str = "superblock.new";
 
 /// Offsets of a copy's fields.
 pub(crate) mod field {
@@ -107,77 +103,29 @@ impl Superblock {
         field::CHECKSUM.put(&mut bytes, sum);
         bytes
     }
-
-    /// Reads the superblock, and writes a bad copy anew. `None` if there is no such file; true
-    /// if a copy had to be written.
-    pub(crate) fn load(disk: &mut dyn Disk) -> Result<Option<(Self, bool)>, StoreError> {
-        let file = match disk.open(PATH) {
-            Ok(file) => file,
-            Err(DiskError::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let loaded = load_copies(disk, file);
-        disk.close(file);
-        loaded.map(Some)
-    }
-
-    /// Makes the file; it is durable on return (SB2).
-    pub(crate) fn create(&self, disk: &mut dyn Disk) -> Result<(), StoreError> {
-        match disk.remove(NEW_PATH) {
-            Ok(()) | Err(DiskError::NotFound { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let file = disk.create(NEW_PATH)?;
-        let written = self.write_copies(disk, file);
-        disk.close(file);
-        written?;
-        disk.rename(NEW_PATH, PATH)?;
-        disk.sync_dir("")?;
-        Ok(())
-    }
-
-    /// Replaces the contents of the file; durable on return.
-    pub(crate) fn save(&self, disk: &mut dyn Disk) -> Result<(), StoreError> {
-        let file = disk.open(PATH)?;
-        let written = self.write_copies(disk, file);
-        disk.close(file);
-        Ok(written?)
-    }
-
-    /// The second copy is touched only when the first is synced (SB1).
-    fn write_copies(&self, disk: &mut dyn Disk, file: FileId) -> Result<(), DiskError> {
-        for offset in COPY_OFFSETS {
-            disk.write_at(file, offset, &[&self.encode()])?;
-            disk.sync(file)?;
-        }
-        Ok(())
-    }
 }
 
-fn load_copies(disk: &mut dyn Disk, file: FileId) -> Result<(Superblock, bool), StoreError> {
-    let mut copies = [Err(WireError::Short); 2];
-    for (copy, offset) in copies.iter_mut().zip(COPY_OFFSETS) {
-        let mut raw = [0; COPY_BYTES];
-        if disk.read_at(file, offset, &mut raw)? == COPY_BYTES {
-            *copy = RawSuperblock(&raw).verify();
-        }
-    }
-    let good = match copies {
-        [Ok(first), Ok(second)] if first == second => return Ok((first, false)),
-        [Ok(first), Ok(second)] if second.counter > first.counter => second,
-        // A newer program wrote one of the copies: do not write over it.
-        [Err(first @ WireError::Version(_)), Ok(_)] => return Err(superblock(first, first)),
-        [Ok(_), Err(second @ WireError::Version(_))] => return Err(superblock(second, second)),
-        [Ok(first), _] => first,
-        [_, Ok(second)] => second,
-        [Err(first), Err(second)] => return Err(superblock(first, second)),
-    };
-    good.write_copies(disk, file)?;
-    Ok((good, true))
-}
+impl Copied for Superblock {
+    const PATH: &'static str = PATH;
+    const NEW_PATH: &'static str = "superblock.new";
+    const COPY_BYTES: usize = COPY_BYTES;
+    const COPY_OFFSETS: [u64; 2] = COPY_OFFSETS;
 
-fn superblock(first: WireError, second: WireError) -> StoreError {
-    Corruption::Superblock { first, second }.into()
+    fn encode(&self) -> Vec<u8> {
+        Self::encode(self).to_vec()
+    }
+
+    fn verify(bytes: &[u8]) -> Result<Self, WireError> {
+        RawSuperblock(bytes.first_chunk().ok_or(WireError::Short)?).verify()
+    }
+
+    fn counter(&self) -> u64 {
+        self.counter
+    }
+
+    fn bad(first: WireError, second: WireError) -> Corruption {
+        Corruption::Superblock { first, second }
+    }
 }
 
 impl fmt::Display for Superblock {

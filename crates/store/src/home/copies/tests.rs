@@ -27,9 +27,9 @@ fn one_good_copy_is_enough_and_makes_the_other_good() {
         assert!(disk.flip_bit(DiskSuperblock::PATH, offset + 30, 2));
     }
     let sum = WireError::Checksum("disk's superblock");
-    assert_eq!(load(&disk), Err(bad::<DiskSuperblock>(sum, sum)));
+    assert_eq!(load(&disk), Err(DiskSuperblock::bad(sum, sum).into()));
     disk.plant(DiskSuperblock::PATH, b"short");
-    assert_eq!(load(&disk), Err(bad::<DiskSuperblock>(WireError::Short, WireError::Short)));
+    assert_eq!(load(&disk), Err(DiskSuperblock::bad(WireError::Short, WireError::Short).into()));
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn the_later_copy_counts_and_a_newer_version_is_left_alone() {
     bytes[..DiskSuperblock::COPY_BYTES].copy_from_slice(&newer);
     disk.plant(DiskSuperblock::PATH, &bytes);
     let version = WireError::Version(2);
-    assert_eq!(load(&disk), Err(bad::<DiskSuperblock>(version, version)));
+    assert_eq!(load(&disk), Err(DiskSuperblock::bad(version, version).into()));
     assert_eq!(disk.file_bytes(DiskSuperblock::PATH), Some(bytes));
 }
 
