@@ -45,23 +45,17 @@ impl Kept {
     }
 }
 
-/// Zeros, in memory that was used before if there is some of this size.
-fn zeros(len: usize) -> Vec<u8> {
+/// Memory that was used before if there is some of this size; then it still has the bytes of then.
+fn memory(len: usize) -> (Vec<u8>, bool) {
     if len < KEPT_BYTES_MIN {
-        return vec![0; len];
+        return (vec![0; len], false);
     }
     let len = len.next_multiple_of(KEPT_BYTES_MIN);
     let kept = KEPT.try_with(|kept| kept.borrow_mut().take(len)).ok().flatten();
-    kept.map_or_else(
-        || vec![0; len],
-        |mut vector| {
-            vector.fill(0);
-            vector
-        },
-    )
+    kept.map_or_else(|| (vec![0; len], false), |vector| (vector, true))
 }
 
-/// Owned, aligned, zero-filled when made.
+/// Owned and aligned.
 pub struct Buffer {
     bytes: Vec<u8>,
     start: usize,
@@ -72,7 +66,21 @@ impl Buffer {
     /// `len` zero bytes.
     #[must_use]
     pub fn zeroed(len: usize) -> Self {
-        let bytes = zeros(len + BLOCK_BYTES - 1);
+        let (mut bytes, was_used) = memory(len + BLOCK_BYTES - 1);
+        if was_used {
+            bytes.fill(0);
+        }
+        Self::new(bytes, len)
+    }
+
+    /// `len` bytes for somebody who writes over all of them: they may be what anybody had in a
+    /// buffer before.
+    #[must_use]
+    pub fn for_reading(len: usize) -> Self {
+        Self::new(memory(len + BLOCK_BYTES - 1).0, len)
+    }
+
+    fn new(bytes: Vec<u8>, len: usize) -> Self {
         // The heap block of a `Vec` that is never grown does not move, so the offset stays right.
         let start = bytes.as_ptr().align_offset(BLOCK_BYTES).min(BLOCK_BYTES - 1);
         Self { bytes, start, len }
@@ -189,6 +197,17 @@ mod tests {
             assert_eq!(buffer.len(), len);
             assert_eq!(buffer.as_ptr().align_offset(BLOCK_BYTES), 0);
         }
+    }
+
+    #[test]
+    fn memory_for_reading_is_not_cleared() {
+        let mut buffer = Buffer::for_reading(1 << 20);
+        assert!(buffer.iter().all(|byte| *byte == 0));
+        buffer.fill(7);
+        let place = buffer.as_ptr();
+        drop(buffer);
+        let again = Buffer::for_reading(1 << 20);
+        assert_eq!((again.as_ptr(), again[5]), (place, 7));
     }
 
     #[test]

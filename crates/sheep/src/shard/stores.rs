@@ -12,6 +12,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use sheepdog_proto::Oid;
 use sheepdog_proto::peer::Reply as PeerReply;
@@ -23,6 +24,9 @@ use super::mover::Moving;
 use super::replica::translate;
 use super::store_link::{StoreLink, StoreResult, Then, failure};
 
+/// After so long the log says once more that a disk is full.
+const FULL_SAID_AGAIN: Duration = Duration::from_secs(60);
+
 /// The slot that holds each bucket.
 pub(crate) type Buckets = [u8; BUCKETS];
 
@@ -31,6 +35,8 @@ pub(crate) struct Stores {
     links: RefCell<BTreeMap<u8, Rc<StoreLink>>>,
     on: RefCell<Rc<Buckets>>,
     pub(super) moving: RefCell<Option<Moving>>,
+    /// When the log last said that a disk is full: waiting writes ask ten times a second.
+    full_said: Cell<Option<Instant>>,
 }
 
 /// An answer that is made of several.
@@ -50,7 +56,20 @@ impl Stores {
             links: RefCell::new(links),
             on: RefCell::new(Rc::new(buckets)),
             moving: RefCell::default(),
+            full_said: Cell::default(),
         }
+    }
+
+    /// Whether the log shall say something about this error now.
+    fn is_news(&self, error: &StoreError) -> bool {
+        if *error != StoreError::Full {
+            return !error.is_fatal(); // Those are said where the disk is given up.
+        }
+        let is_news = self.full_said.get().is_none_or(|said| said.elapsed() > FULL_SAID_AGAIN);
+        if is_news {
+            self.full_said.set(Some(Instant::now()));
+        }
+        is_news
     }
 
     /// Every store, failed ones too.
@@ -275,7 +294,7 @@ impl Shard {
             return;
         }
         if let Err(error) = &result
-            && !error.is_fatal()
+            && self.stores.is_news(error)
         {
             tracing::warn!(%error, "store");
         }

@@ -145,7 +145,8 @@ impl Store {
         for (part, (run, unit, place)) in parts.into_iter().enumerate() {
             let (file, offset) = self.files.place(&mut self.disk, unit, place)?;
             self.statistics.read_blocks += u64::from(run.end - run.start);
-            let buffer = whole_buffer(run.end - run.start);
+            // What the disk does not give, `read_buffer` fills with zeros.
+            let buffer = Buffer::for_reading((run.end - run.start) as usize * BLOCK_BYTES);
             self.begin(Work::Read(id, part), Operation::Read { file, offset, buffer });
         }
         self.readings.insert(id, reading);

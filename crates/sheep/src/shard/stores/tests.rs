@@ -93,3 +93,13 @@ fn rotten_objects_are_listed_once() {
     let found: Vec<Oid> = listing.rotten.into_iter().map(|(oid, _)| oid).collect();
     assert_eq!(found, (0..9).map(oid).collect::<Vec<_>>());
 }
+
+#[test]
+fn a_full_disk_is_said_once_and_everything_else_each_time() {
+    let stores = Stores::new(BTreeMap::new(), halves());
+    let rot = StoreError::from(Corruption::NoSuperblock);
+    assert!(stores.is_news(&rot) && stores.is_news(&rot));
+    assert!(stores.is_news(&StoreError::Full));
+    assert!(!stores.is_news(&StoreError::Full));
+    assert!(stores.is_news(&rot) && !stores.is_news(&failed()));
+}
