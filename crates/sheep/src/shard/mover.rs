@@ -225,3 +225,7 @@ async fn buckets_on(link: &StoreLink) -> BTreeSet<u8> {
     }
     buckets
 }
+
+#[cfg(test)]
+#[path = "mover/tests.rs"]
+mod tests;
