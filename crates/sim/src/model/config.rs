@@ -70,6 +70,8 @@ pub enum Rule {
     DurableList,
     /// A gateway whose session ended serves no reads; only then may another attach.
     ReadLease,
+    /// A duplicate that a replica ignores raises the view noted with the object all the same.
+    RaiseModified,
 }
 
 /// The rules that a run obeys.
@@ -103,6 +105,9 @@ pub struct Config {
     /// Whether a member that `Act` removed may come back: it joins, pulls the block from an
     /// in-sync member in one step and is declared in sync. Without it such a member is out.
     pub pull: bool,
+    /// Pull by difference: a member that comes back keeps its copy, and accepts it unread where
+    /// its source noted no change since the member was lost and neither lists the block.
+    pub delta: bool,
     /// Whether states that differ only in the members' names count as one. Saves up to five
     /// sixths of the states; the names in a counterexample then change from step to step.
     pub symmetry: bool,
@@ -112,7 +117,7 @@ impl Config {
     /// Every rule, no pull recovery, names of members ignored.
     #[must_use]
     pub const fn new(bounds: Bounds) -> Self {
-        Self { bounds, rules: Rules::ALL, pull: false, symmetry: true }
+        Self { bounds, rules: Rules::ALL, pull: false, delta: false, symmetry: true }
     }
 
     /// The same without `rule`, with names kept so that a counterexample can be read.
@@ -125,5 +130,11 @@ impl Config {
     #[must_use]
     pub const fn with_pull(self) -> Self {
         Self { pull: true, ..self }
+    }
+
+    /// The same with pull recovery that copies only what may differ.
+    #[must_use]
+    pub const fn with_delta(self) -> Self {
+        Self { pull: true, delta: true, ..self }
     }
 }

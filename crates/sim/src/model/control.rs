@@ -9,6 +9,8 @@
 
 use std::fmt;
 
+use super::config::MEMBERS_MAX;
+
 /// A set of members of the placement group.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Members(pub u8);
@@ -116,6 +118,15 @@ pub enum Entry {
     InSync(u8),
 }
 
+/// What of the log only some runs need; it is not noted elsewhere, for it tells states apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// [`Control::returned`].
+    pub returned: bool,
+    /// [`Control::left`].
+    pub left: bool,
+}
+
 /// State computed from a prefix of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Control {
@@ -127,6 +138,8 @@ pub struct Control {
     pub alive: Members,
     /// Members that joined since the last attach; kept only where a broken rule needs it.
     pub returned: Members,
+    /// The view in which each member was lost that is not in sync or lost now; zero for others.
+    pub left: [u8; MEMBERS_MAX as usize],
     /// View of the placement group.
     pub view: u8,
     /// Generation of the VDI.
@@ -143,6 +156,7 @@ impl Control {
             lost: Members::NONE,
             alive: all,
             returned: Members::NONE,
+            left: [0; MEMBERS_MAX as usize],
             view: 0,
             generation: 1,
         }
@@ -167,21 +181,27 @@ impl Control {
     }
 
     /// Applies the entry at `index`. An entry whose condition fails changes nothing.
-    pub fn apply(&mut self, index: u8, entry: Entry, note_returns: bool) {
+    pub fn apply(&mut self, index: u8, entry: Entry, notes: Notes) {
         match entry {
             Entry::None => {}
             Entry::Down(member) => {
                 self.alive = self.alive.minus(Members::NONE.with(member));
                 if self.insync.has(member) {
                     self.lost = self.lost.with(member);
+                    if notes.left && self.left[member as usize] == 0 {
+                        self.left[member as usize] = index;
+                    }
                 }
                 self.view = index; // K2
             }
             Entry::Join(member) => {
                 self.alive = self.alive.with(member);
                 self.lost = self.lost.minus(Members::NONE.with(member));
-                if note_returns {
+                if notes.returned {
                     self.returned = self.returned.with(member);
+                }
+                if self.insync.has(member) {
+                    self.left[member as usize] = 0;
                 }
                 self.view = index; // K2
             }
@@ -200,6 +220,7 @@ impl Control {
             Entry::InSync(member) => {
                 if self.joiners().has(member) {
                     self.insync = self.insync.with(member);
+                    self.left[member as usize] = 0;
                     self.view = index; // K2
                 }
             }

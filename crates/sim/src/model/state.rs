@@ -44,6 +44,8 @@ pub struct Replica {
     pub write: u8,
     /// Whether the block is in its unstable list.
     pub unstable: bool,
+    /// View in which its copy last changed, as it noted it; kept only with pull by difference.
+    pub modified: u8,
     /// Joiner only: whether the block was pulled or written since it joined.
     pub present: bool,
     /// Joiner only: index of its `Join`.

@@ -1,7 +1,7 @@
 //! Step: what each action changes.
 //!
 //! Holds:
-//!   P1 a copy changes only to a newer stamp, but for a joiner, which starts from nothing;
+//!   P1 a copy changes only to a newer stamp, but for a joiner, which takes over its source's;
 //!   P2 a copy, its stamp and its place in the unstable list become durable as one, before the
 //!      acknowledgement.
 //! Not here: when an action is possible (action.rs, right.rs).
@@ -10,7 +10,7 @@ use sheepdog_proto::{Generation, Stamp};
 
 use super::action::Action;
 use super::config::{Config, MEMBERS_MAX, Rule};
-use super::control::{Control, Entry};
+use super::control::{Control, Entry, Notes};
 use super::right;
 use super::state::{Fault, Flight, LOG_MAX, Phase, Post, State};
 
@@ -62,7 +62,7 @@ pub fn next(config: &Config, before: &State, action: Action) -> Option<State> {
                 return None;
             }
         }
-        Action::Pull(member, from) => pull(&mut state, member, from),
+        Action::Pull(member, from) => pull(config, &mut state, member, from),
     }
     state.canonical(config);
     (state != *before).then_some(state)
@@ -82,16 +82,16 @@ fn append(config: &Config, state: &mut State, entry: Entry) {
     assert!((index as usize) < LOG_MAX, "the bounds allow a log longer than the model's");
     state.log[state.log_length as usize] = entry;
     state.log_length = index;
-    state.tail.apply(index, entry, notes_returns(config));
+    state.tail.apply(index, entry, notes(config));
 }
 
-const fn notes_returns(config: &Config) -> bool {
-    !config.rules.has(Rule::BarrierReturned)
+const fn notes(config: &Config) -> Notes {
+    Notes { returned: !config.rules.has(Rule::BarrierReturned), left: config.delta }
 }
 
 fn apply_next(config: &Config, state: &State, control: Control, applied: u8) -> (Control, u8) {
     let mut control = control;
-    control.apply(applied + 1, state.log[applied as usize], notes_returns(config));
+    control.apply(applied + 1, state.log[applied as usize], notes(config));
     (control, applied + 1)
 }
 
@@ -108,6 +108,9 @@ fn join(config: &Config, state: &mut State, member: u8) {
     if tail.joiners().has(member) {
         replica.joined = index;
         replica.present = false;
+        if config.delta {
+            return;
+        }
         replica.stamp = Stamp::NONE; // P1
         replica.write = 0;
         replica.unstable = false;
@@ -196,7 +199,13 @@ fn arrive(config: &Config, state: &mut State, generation: u8, member: u8, view: 
         replica.write = flight.write;
         replica.unstable = true;
     }
-    replica.present |= replica.control.joiners().has(member);
+    let is_applied = before.stamp < flight.stamp;
+    if config.delta && (is_applied || config.rules.has(Rule::RaiseModified)) {
+        replica.modified = replica.modified.max(view);
+    }
+    // A joiner's copy that is newer than what arrives is of a dead owner: it is still pulled.
+    let is_known = replica.stamp <= flight.stamp;
+    replica.present |= is_known && replica.control.joiners().has(member);
     if counts {
         replica.acked |= bit(generation);
     }
@@ -232,11 +241,16 @@ fn read(state: &mut State, member: u8) {
     }
 }
 
-fn pull(state: &mut State, member: u8, from: u8) {
+fn pull(config: &Config, state: &mut State, member: u8, from: u8) {
     let source = *state.replica(from);
     let replica = state.replica_mut(member);
+    replica.present = true;
+    let left = replica.control.left[member as usize];
+    if config.delta && source.modified < left && !source.unstable && !replica.unstable {
+        return; // Accepted unread.
+    }
+    replica.modified = source.modified;
     replica.stamp = source.stamp; // P1
     replica.write = source.write;
     replica.unstable = source.unstable;
-    replica.present = true;
 }

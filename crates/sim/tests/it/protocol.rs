@@ -18,7 +18,11 @@ fn assert_holds(config: Config, unreached: &[&str]) {
 
 fn describe(config: &Config) -> String {
     let Bounds { members, writes, downs, attachments, .. } = config.bounds;
-    let pull = if config.pull { ", with pull" } else { "" };
+    let pull = match (config.pull, config.delta) {
+        (true, true) => ", with pull by difference",
+        (true, false) => ", with pull",
+        _ => "",
+    };
     format!("{members} members, {writes} writes, {downs} downs, {attachments} attachments{pull}")
 }
 
@@ -48,6 +52,19 @@ fn members_that_come_back_by_pull_keep_every_promise() {
     if is_large() {
         assert_holds(Config::new(Bounds::two(2, 1, 2)).with_pull(), &[]);
         assert_holds(Config::new(Bounds::three(1, 1, 2)).with_pull(), &[]);
+    }
+}
+
+#[test]
+fn members_that_pull_only_what_changed_keep_every_promise() {
+    let one_owner = [MID_WRITE_ATTACH, LONE_RETURN, LATE_ACK];
+    assert_holds(Config::new(Bounds::two(1, 1, 1)).with_delta(), &one_owner);
+    assert_holds(Config::new(Bounds::two(1, 2, 1)).with_delta(), &one_owner);
+    assert_holds(Config::new(Bounds::two(1, 1, 2)).with_delta(), &[]);
+    if is_large() {
+        assert_holds(Config::new(Bounds::two(2, 1, 2)).with_delta(), &[]);
+        assert_holds(Config::new(Bounds::two(2, 2, 1)).with_delta(), &one_owner);
+        assert_holds(Config::new(Bounds::three(1, 1, 2)).with_delta(), &[]);
     }
 }
 

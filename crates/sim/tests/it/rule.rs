@@ -3,7 +3,7 @@
 //! Way: the same bounds with the rule in place are walked too and must show no fault, so that
 //!      a test fails both when the rule does nothing and when the model is broken anyway.
 
-use sheepdog_sim::model::property::{FENCED, NO_LOST_WRITE, NO_TURNS};
+use sheepdog_sim::model::property::{FENCED, INSYNC_HOLDS, NO_LOST_WRITE, NO_TURNS};
 use sheepdog_sim::model::{Bounds, Config, Rule, check, find};
 
 use crate::{is_large, tell};
@@ -101,6 +101,18 @@ fn reconcile_must_use_fresh_stamps_once_members_come_back_by_pull() {
     let config = Config::new(Bounds::two(1, 1, 2)).with_pull();
     assert_needed(config, Rule::FreshStamp, NO_TURNS);
     assert_not_needed(&without_pull(), Rule::FreshStamp, false);
+}
+
+// Its loss hides a write that was applied before the member was lost, and acknowledged after.
+#[test]
+fn a_duplicate_must_raise_the_view_of_the_object_once_members_pull_by_difference() {
+    let config = Config::new(Bounds::two(1, 1, 1)).with_delta();
+    assert_needed(config, Rule::RaiseModified, NO_LOST_WRITE);
+    assert_needed(config, Rule::RaiseModified, INSYNC_HOLDS);
+    for bounds in [Bounds::two(1, 1, 1), Bounds::two(1, 1, 2)] {
+        let outcome = check(Config::new(bounds).with_pull().without(Rule::RaiseModified));
+        assert!(outcome.faults.is_empty(), "needed without it, too: {:?}", outcome.faults);
+    }
 }
 
 // What comes early differs from what comes in time only in the view noted with the object

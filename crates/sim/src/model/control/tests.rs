@@ -3,7 +3,7 @@ use super::*;
 fn after(entries: &[Entry]) -> Control {
     let mut control = Control::new(3);
     for (entry, index) in entries.iter().zip(1..) {
-        control.apply(index, *entry, false);
+        control.apply(index, *entry, Notes::default());
     }
     control
 }
@@ -32,7 +32,7 @@ fn act_that_names_an_older_view_changes_nothing() {
 fn act_without_a_survivor_changes_nothing() {
     let all_down = [Entry::Down(0), Entry::Down(1), Entry::Down(2)];
     let mut control = after(&all_down);
-    control.apply(4, Entry::Act(3), false);
+    control.apply(4, Entry::Act(3), Notes::default());
     assert_eq!(control, after(&all_down)); // K1
 }
 
@@ -62,4 +62,27 @@ fn insync_of_a_member_that_went_down_again_changes_nothing() {
 fn attach_raises_the_generation_and_leaves_the_view() {
     let control = after(&[Entry::Down(0), Entry::Attach]);
     assert_eq!((control.generation, control.view), (2, 1)); // K3
+}
+
+#[test]
+fn the_view_in_which_a_member_was_lost_is_kept_until_it_is_in_sync_again() {
+    let left = |entries: &[Entry]| {
+        let mut control = Control::new(3);
+        for (entry, index) in entries.iter().zip(1..) {
+            control.apply(index, *entry, Notes { left: true, ..Notes::default() });
+        }
+        control.left[2]
+    };
+    let path = [
+        Entry::Down(2),
+        Entry::Join(2),
+        Entry::Down(2),
+        Entry::Act(3),
+        Entry::Join(2),
+        Entry::Down(2), // as a joiner: what it missed began with the loss before
+        Entry::Join(2),
+        Entry::InSync(2),
+    ];
+    let lefts: Vec<u8> = (1..=path.len()).map(|end| left(&path[..end])).collect();
+    assert_eq!(lefts, [1, 0, 3, 3, 3, 3, 3, 0]);
 }

@@ -38,7 +38,7 @@ impl State {
                 replica.applied = 0;
                 replica.joined = 0;
                 // A removed member's copy is never read; as a joiner it starts from nothing.
-                if !tail.insync.has(member) {
+                if !tail.insync.has(member) && !config.delta {
                     *replica = Replica {
                         phase: replica.phase,
                         acked: replica.acked,
@@ -132,6 +132,7 @@ impl State {
             rename(&mut control.lost);
             rename(&mut control.alive);
             rename(&mut control.returned);
+            control.left = order.map(|member| control.left[member as usize]);
         };
         rename_control(&mut self.tail);
         for replica in &mut self.replicas {

@@ -23,7 +23,8 @@ impl State {
             | u64::from(replica.barriered) << 40
             | (replica.phase as u64) << 48
             | u64::from(replica.unstable) << 52
-            | u64::from(replica.present) << 53;
+            | u64::from(replica.present) << 53
+            | u64::from(replica.modified) << 56;
         let mut log = 0;
         for index in self.log_start()..self.log_length {
             let named = match self.log[index as usize] {
@@ -111,6 +112,7 @@ fn control_code(control: &Control) -> u64 {
         | u64::from(control.returned.0) << 24
         | u64::from(control.view) << 32
         | u64::from(control.generation) << 40
+        | control.left.iter().fold(0, |all, left| all << 4 | u64::from(*left)) << 48
 }
 
 // Members are named by `member_code`; an `Act` names the view in force where it stands.

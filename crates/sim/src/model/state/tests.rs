@@ -29,6 +29,7 @@ fn states_with_the_same_code_are_equal() {
     let config = Config::new(Bounds::two(1, 1, 2));
     assert!(every_state(&config).len() > 1000);
     assert!(every_state(&Config::new(Bounds::two(1, 1, 1)).with_pull()).len() > 1000);
+    assert!(every_state(&Config::new(Bounds::two(1, 1, 1)).with_delta()).len() > 1000);
 }
 
 #[test]
