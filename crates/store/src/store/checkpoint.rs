@@ -147,7 +147,7 @@ impl Store {
         for number in self.contents.snapshot_index() {
             self.checkpointer.versions[number as usize] = segment;
         }
-        let punches = self.take_punches(&blocks);
+        let punches = self.take_punches();
         let mut units: BTreeSet<u32> = blocks.iter().map(|block| block.unit).collect();
         units.extend(punches.iter().map(|(unit, _, _)| *unit));
         self.checkpointer.running = Some(Running {
@@ -164,12 +164,10 @@ impl Store {
         });
     }
 
-    /// Runs of blocks whose space goes back: unit, first block, count. Not those that are
-    /// written again, nor those of units into which something is being written, or was and is
-    /// not committed.
-    fn take_punches(&mut self, blocks: &[Placing]) -> VecDeque<(u32, u32, u32)> {
-        let written: BTreeSet<(u32, u32)> =
-            blocks.iter().map(|block| (block.unit, block.place)).collect();
+    /// Runs of blocks whose space goes back: unit, first block, count. Not those of units into
+    /// which something is being written, or was and is not committed; what was written again is
+    /// not among them since then.
+    fn take_punches(&mut self) -> VecDeque<(u32, u32, u32)> {
         let all = std::mem::take(&mut self.contents.punchable);
         let named: BTreeSet<u32> = self.pending.named_units().collect();
         let is_used = |unit: u32| self.contents.units.is_busy(unit) || named.contains(&unit);
@@ -177,8 +175,7 @@ impl Store {
             all.into_iter().partition(|(unit, _)| is_used(*unit));
         self.contents.punchable = busy;
         let mut punches = VecDeque::new();
-        let free = free.difference(&written).copied();
-        for run in runs_of_units(free) {
+        for run in runs_of_units(free.into_iter()) {
             punches.push_back(run);
         }
         punches

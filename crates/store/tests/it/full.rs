@@ -1,5 +1,7 @@
 //! A full disk: changes that need space are refused, everything else works.
 
+use std::collections::BTreeSet;
+
 use sheepdog_proto::{Oid, View};
 use sheepdog_store::{FakeDisk, Options, Reply, Request, Store, StoreError};
 
@@ -236,6 +238,28 @@ fn a_log_without_space_for_its_checkpoint_refuses_and_does_not_hang() {
     disk.power_cycle(1);
     model.begin_segment();
     assert_eq!(difference(&mut open(&disk), &model, &[oid(0), oid(1)]), None);
+}
+
+#[test]
+fn many_writes_at_once_that_the_log_cannot_take_are_refused_and_do_not_hang() {
+    let (disk, mut store, _) = space_is_taken();
+    let mut waiting: BTreeSet<u64> = (40..240).collect();
+    for sequence in 40..240 {
+        store.submit(sequence, write(oid(0), 0, 8, stamp(1, sequence), 1, sequence));
+    }
+    let mut refused = 0;
+    for _ in 0..2000 {
+        store.turn(!waiting.is_empty());
+        for (token, reply) in store.take_replies() {
+            waiting.remove(&token);
+            refused += u32::from(reply == Err(StoreError::Full));
+        }
+    }
+    assert!(waiting.is_empty(), "{} writes wait for ever", waiting.len()); // HB1
+    assert!(refused > 0, "the log has no end");
+    disk.set_capacity(None);
+    store.tick();
+    store.checkpoint().unwrap();
 }
 
 #[test]

@@ -208,6 +208,25 @@ fn a_checkpoint_gives_back_no_space_that_a_large_write_has_filled() {
 }
 
 #[test]
+fn a_large_write_does_not_go_where_a_checkpoint_gives_space_back() {
+    for_each_seed(200, |seed| {
+        let mut race = Race::new(seed);
+        race.write(object(0), 0, 4);
+        race.write(object(0), 8, 40);
+        race.checkpoint();
+        race.hole(object(0), 8, 40);
+        race.finish();
+        race.want_checkpoint();
+        race.write(object(1), 0, 1);
+        race.stir();
+        race.write(object(0), 12, 32);
+        race.stir();
+        race.write(object(1), 1, 1);
+        race.check_all();
+    });
+}
+
+#[test]
 fn a_checkpoint_gives_back_no_space_that_the_one_before_has_filled() {
     for_each_seed(60, |seed| {
         let mut race = Race::new(seed);
