@@ -28,7 +28,7 @@ compared with what had been issued and acknowledged until then. Nothing was wron
 /// Seeds when nothing is said.
 const SEEDS: u64 = 10_000;
 /// Seeds of one line.
-const SEEDS_AT_ONCE: u64 = 1000;
+const SEEDS_AT_ONCE: u64 = 200;
 
 /// Runs seeds until this commit has as many as asked for; `false` if one found something.
 pub(crate) fn run(repository: &Repository, words: &[&str]) -> Result<bool> {
