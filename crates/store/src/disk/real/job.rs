@@ -22,6 +22,9 @@ use super::super::{DiskError, Ended, FileId, Operation, Outcome, Ticket};
 /// The largest number of parts the kernel takes in one call.
 pub(super) const PARTS_MAX: usize = 1024;
 
+/// A write of so many bytes takes the disk longer than a system call takes.
+const LARGE_BYTES: usize = 128 << 10;
+
 /// A file that jobs share with the disk.
 #[derive(Debug)]
 pub(super) struct OpenFile {
@@ -146,6 +149,12 @@ impl Job {
             }
         };
         Ok(Self { ticket, name, file, task })
+    }
+
+    /// Whether it is worth a system call of its own to begin it at once.
+    pub(super) fn is_large(&self) -> bool {
+        let Task::Write(write) = &self.task else { return false };
+        write.direct && write.parts.iter().map(|part| part.len()).sum::<usize>() >= LARGE_BYTES
     }
 
     /// What to do next.

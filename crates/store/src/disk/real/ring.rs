@@ -188,7 +188,13 @@ impl Slot {
 
 impl Run for Ring {
     fn submit(&mut self, job: Job) {
+        let is_large = job.is_large();
         self.queue.push_back(job);
+        if is_large {
+            // The disk writes it while the caller plans the next one.
+            self.fill();
+            self.enter(0);
+        }
     }
 
     fn reap(&mut self, wait: bool, ended: &mut Vec<Ended>) {
