@@ -346,7 +346,7 @@ impl Store {
     fn refuse_all(&mut self) {
         for queued in std::mem::take(&mut self.queue) {
             self.release_pages(&queued.pages);
-            self.answer(queued.token, Err(StoreError::Full));
+            self.answer(queued.token, Err(hold::no_room(&queued.request)));
         }
         self.answer_all(&StoreError::Full);
     }

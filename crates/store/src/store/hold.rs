@@ -12,8 +12,8 @@
 use sheepdog_proto::BLOCK_BYTES;
 
 use super::Store;
-use super::plan::is_change;
-use crate::error::StoreError;
+use super::plan::{Span, check_data, is_change};
+use crate::error::{StoreError, check_stamp};
 use crate::request::Request;
 use crate::wal::record::RECORD_BYTES;
 
@@ -39,7 +39,7 @@ impl Store {
             }
             if let Some(queued) = self.queue.pop_front() {
                 self.release_pages(&queued.pages);
-                self.answer(queued.token, Err(StoreError::Full));
+                self.answer(queued.token, Err(no_room(&queued.request)));
             }
         }
     }
@@ -83,6 +83,29 @@ impl Store {
     fn list_bytes(&self) -> u64 {
         (self.contents.unstable.len() * RECORD_BYTES) as u64
     }
+}
+
+/// Why a change is refused for which there is no room: one that is wrong in itself for that, or
+/// whoever sent it would wait for room for ever.
+pub(super) fn no_room(request: &Request) -> StoreError {
+    check(request).err().unwrap_or(StoreError::Full)
+}
+
+/// What planning checks without looking at the object.
+fn check(request: &Request) -> Result<(), StoreError> {
+    match request {
+        Request::Write { oid, object_shift, first_block, stamp, view, checksums, data } => {
+            let count = check_data(*oid, *first_block, checksums, data)?;
+            Span::check(*oid, *object_shift, (*first_block, count), *stamp, *view)?;
+        }
+        Request::Hole { oid, object_shift, first_block, count, stamp, view } => {
+            Span::check(*oid, *object_shift, (*first_block, *count), *stamp, *view)?;
+        }
+        Request::Reset { stamp, .. } => check_stamp(*stamp)?,
+        Request::Settled(inner) => check(inner)?,
+        _ => {}
+    }
+    Ok(())
 }
 
 /// Bytes that a change takes in the log, at most.

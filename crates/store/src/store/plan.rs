@@ -14,6 +14,7 @@ use std::ops::Range;
 
 use sheepdog_proto::{BLOCK_BYTES, Oid, Payload, Stamp, View, block_checksum};
 
+use super::hold::no_room;
 use super::load::Pages;
 use super::place::Target;
 use super::{Job, Question, Queued, Store};
@@ -41,7 +42,7 @@ pub(super) struct Span {
 }
 
 impl Span {
-    fn check(
+    pub(super) fn check(
         oid: Oid,
         shift: u8,
         (first_block, count): (u32, u32),
@@ -78,7 +79,12 @@ impl Written {
 }
 
 /// Checks that the data are whole blocks that match their checksums.
-fn check_data(oid: Oid, first_block: u32, checksums: &[u32], data: &[u8]) -> Result<u32, Refusal> {
+pub(super) fn check_data(
+    oid: Oid,
+    first_block: u32,
+    checksums: &[u32],
+    data: &[u8],
+) -> Result<u32, Refusal> {
     let (blocks, rest) = data.as_chunks::<BLOCK_BYTES>();
     let refusal = Refusal::Length { bytes: data.len(), checksums: checksums.len() };
     if !rest.is_empty() || blocks.len() != checksums.len() {
@@ -134,7 +140,7 @@ impl Store {
     fn plan(&mut self, queued: Queued) -> Result<(), StoreError> {
         let Queued { token, request, attempts, has_waited, .. } = queued;
         if is_change(&request) && self.unstable_is_full() {
-            return Err(StoreError::Full);
+            return Err(no_room(&request));
         }
         match request {
             Request::Write { oid, object_shift, first_block, stamp, view, checksums, data } => {

@@ -286,8 +286,7 @@ impl<'a> Run<'a> {
             (UnderWay::Change(stamp), Ok(Reply::Done { blocks })) => {
                 self.known.acknowledge(stamp, blocks);
             }
-            (UnderWay::Change(_) | UnderWay::Wrong, Err(StoreError::Full))
-                if self.profile.is_full => {}
+            (UnderWay::Change(_), Err(StoreError::Full)) if self.profile.is_full => {}
             (UnderWay::Read(oid, first, floors), Ok(reply)) => {
                 let (blocks, data) = match &reply {
                     Reply::Read(read) => (&read.blocks, Some(&read.data[..])),
