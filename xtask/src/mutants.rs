@@ -36,6 +36,9 @@ const FEW_SEEDS: &str = "40";
 /// Tests that run longer than this hang.
 const SECONDS_MAX: &str = "900";
 
+/// What `timeout` exits with then.
+const TIMED_OUT: i32 = 124;
+
 /// Where faults are tried.
 struct Bench<'a> {
     repository: &'a Repository,
@@ -52,6 +55,8 @@ pub(crate) fn run(repository: &Repository, words: &[&str]) -> Result<bool> {
         ensure!(mutants.iter().any(|mutant| mutant.name == *name), "there is no fault {name}");
     }
     let commit = repository.commit_of(&["crates", "Cargo.lock"])?;
+    // What is tried is a clone of the commit.
+    ensure!(!commit.ends_with("-dirty"), "commit the changes of crates/ first");
     let mut ledger = Ledger::load(repository, PAGE, HEAD)?;
     let bench = Bench::new(repository)?;
     let mut unnoticed = Vec::new();
@@ -123,8 +128,14 @@ impl<'a> Bench<'a> {
             bail!("{} does not compile:\n{errors}", mutant.name);
         }
         let failed = failed_tests(&String::from_utf8_lossy(&output.stdout));
-        let hung = format!("tests that end after {SECONDS_MAX} s without this fault: they hang");
-        Ok(Some(if failed.is_empty() { hung } else { failed }))
+        match output.status.code() {
+            _ if !failed.is_empty() => Ok(Some(failed)),
+            Some(TIMED_OUT) => Ok(Some(format!("tests that do not end in {SECONDS_MAX} s"))),
+            _ if errors.contains("error: test failed") => {
+                Ok(Some("a program of tests that ended before its last test".to_owned()))
+            }
+            _ => bail!("the tests of {} could not be run:\n{errors}", mutant.name),
+        }
     }
 }
 
