@@ -203,9 +203,7 @@ fn arrive(config: &Config, state: &mut State, generation: u8, member: u8, view: 
     if config.delta && (is_applied || config.rules.has(Rule::RaiseModified)) {
         replica.modified = replica.modified.max(view);
     }
-    // A joiner's copy that is newer than what arrives is of a dead owner: it is still pulled.
-    let is_known = replica.stamp <= flight.stamp;
-    replica.present |= is_known && replica.control.joiners().has(member);
+    replica.present |= replica.control.joiners().has(member);
     if counts {
         replica.acked |= bit(generation);
     }
