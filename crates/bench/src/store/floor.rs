@@ -3,9 +3,7 @@
 //! Way: 4 KiB at depth 32: 32 writes, then one flush; at depth 1: one write at the next place,
 //!      then a flush; large writes: past the page cache, one flush for as many as the store has
 //!      under way; reads through the page cache, as the store's, into as many buffers as the
-//!      store has reads under way: one that stays in the processor's cache is filled twice as
-//!      fast, and nobody has that who hands the bytes on.
-//! Holds: a cold case reads each place once, and ends then.
+//!      store has reads under way. A cold case ends after as many reads as there are places.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
