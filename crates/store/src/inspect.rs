@@ -182,7 +182,9 @@ impl Inspection {
                 (overview.log_end, overview.is_torn) = (Some(place), is_torn);
             }
         });
-        self.objects.retain(|oid, _| !changes.forgotten.contains(&bucket_of(*oid)));
+        self.objects.retain(|oid, _| {
+            !changes.forgotten.contains(&bucket_of(*oid)) && !changes.dropped.contains(oid)
+        });
         overview.unstable = changes.unstable.iter().count() as u64;
         self.faults.append(&mut faults);
         (self.changes, self.overview) = (changes, overview);

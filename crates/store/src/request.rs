@@ -120,6 +120,35 @@ pub enum Request {
         /// See [`crate::bucket_of`].
         bucket: u8,
     },
+    /// As `Unstable`, of all VDIs.
+    UnstableAll,
+    /// As `Unstable`, of one object.
+    UnstableOf {
+        /// The object.
+        oid: Oid,
+    },
+    /// Takes back changes that are on the unstable list: blocks that still have such a stamp become
+    /// absent, an object that was reset is gone, and the list forgets the changes. The view of
+    /// the object is zero afterwards: it lacks something. For copies that will be fetched anew.
+    Undo {
+        /// As the list has them.
+        changes: Vec<Unstable>,
+    },
+    /// Objects go as if they had never been, but for those that were changed under a view that
+    /// is not older than `before`.
+    Drop {
+        /// The objects.
+        oids: Vec<Oid>,
+        /// See [`ObjectSummary::modified`].
+        before: View,
+    },
+    /// The object, if it exists, counts as changed under `view`, if that is newer.
+    Raise {
+        /// The object.
+        oid: Oid,
+        /// See [`ObjectSummary::modified`].
+        view: View,
+    },
 }
 
 /// What a request brought.

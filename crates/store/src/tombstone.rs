@@ -45,6 +45,18 @@ impl Tombstones {
         self.resets.retain(|oid, _| bucket_of(*oid) != bucket);
     }
 
+    /// Forgets under which view an object was changed: it lacks something since.
+    pub(crate) fn forget_view(&mut self, oid: Oid) {
+        if let Some(tombstone) = self.resets.get_mut(&oid) {
+            tombstone.modified = View(0);
+        }
+    }
+
+    /// Forgets the resets of an object.
+    pub(crate) fn remove(&mut self, oid: Oid) {
+        self.resets.remove(&oid);
+    }
+
     /// Keeps what the log's new segment says: the unstable resets (TS1).
     pub(crate) fn begin_segment(&mut self, unstable: impl Iterator<Item = Unstable>) {
         self.resets.clear();

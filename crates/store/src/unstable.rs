@@ -97,6 +97,20 @@ impl UnstableList {
         self.changes.get(&vid).into_iter().flat_map(BTreeMap::values).flatten().copied().collect()
     }
 
+    /// The list of one object, in the order of stamps.
+    pub(crate) fn of_object(&self, oid: Oid) -> Vec<Unstable> {
+        let changes = self.changes.get(&oid.vid()).into_iter().flat_map(BTreeMap::values);
+        changes.flatten().filter(|change| change.oid == oid).copied().collect()
+    }
+
+    /// Changes to some objects leave.
+    pub(crate) fn forget_objects(&mut self, oids: &[Oid]) {
+        let gone: Vec<Unstable> = oids.iter().flat_map(|oid| self.of_object(*oid)).collect();
+        for change in gone {
+            self.remove(&change);
+        }
+    }
+
     /// Changes of all VDIs.
     pub(crate) const fn len(&self) -> usize {
         self.count

@@ -210,13 +210,18 @@ fn subject(request: &Request) -> Option<Oid> {
         | Request::Hole { oid, .. }
         | Request::Reset { oid, .. }
         | Request::Read { oid, .. }
-        | Request::Stamps { oid, .. } => Some(*oid),
+        | Request::Stamps { oid, .. }
+        | Request::Raise { oid, .. }
+        | Request::UnstableOf { oid } => Some(*oid),
         Request::List { .. }
         | Request::Unstable { .. }
         | Request::Watermark { .. }
         | Request::Settle { .. }
         | Request::Forget { .. }
-        | Request::UnstableIn { .. } => None,
+        | Request::UnstableIn { .. }
+        | Request::UnstableAll
+        | Request::Undo { .. }
+        | Request::Drop { .. } => None,
     }
 }
 

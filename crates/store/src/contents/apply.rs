@@ -95,6 +95,15 @@ impl Contents {
                 self.forget(*bucket, segment);
                 0
             }
+            Record::Undone(change) => self.undo(change, segment),
+            Record::Drop { oids } => {
+                for oid in oids {
+                    self.remove_object(*oid, segment);
+                    self.tombstones.forget_view(*oid);
+                }
+                self.unstable.forget_objects(oids);
+                0
+            }
         }
     }
 
@@ -264,6 +273,54 @@ impl Contents {
         }
     }
 
+    /// Takes a change back, if it is still what the blocks hold. What is left of the object is
+    /// not what it was: it counts as older than every view.
+    fn undo(&mut self, change: &Unstable, segment: u32) -> u32 {
+        let oid = change.oid;
+        self.unstable.remove(change);
+        if change.kind == UnstableKind::Reset {
+            self.remove_object(oid, segment);
+            self.tombstones.remove(oid);
+            return 0;
+        }
+        self.tombstones.forget_view(oid);
+        if !self.objects.contains_key(&oid) {
+            return 0;
+        }
+        self.save_object(oid);
+        let blocks = change.first_block..change.first_block + change.count;
+        let pages = pages_of(change.first_block, change.count);
+        let gone = pages.map(|page| self.undo_page(PageKey { oid, page }, &blocks, change.stamp));
+        let gone = gone.sum();
+        self.drop_empty_parts(oid, segment);
+        let Some(object) = self.objects.get_mut(&oid) else { return gone };
+        object.modified = View(0);
+        if object.present() == 0 {
+            self.remove_object(oid, segment);
+        } else {
+            self.note_index(oid);
+        }
+        gone
+    }
+
+    fn undo_page(&mut self, key: PageKey, blocks: &Range<u32>, stamp: Stamp) -> u32 {
+        self.save_page(key);
+        let Some(entries) = self.pages.change(key) else { return 0 }; // AP2
+        let mut gone = 0;
+        for (block, entry) in (key.page * PAGE_BLOCKS..).zip(entries.iter_mut()) {
+            if blocks.contains(&block) && !entry.is_absent() && entry.stamp == stamp {
+                *entry = Entry::ABSENT;
+                gone += 1;
+                self.overlay.remove(key.oid, block);
+            }
+        }
+        let (fragment, page) = place_of_page(key.page);
+        if let Some(object) = self.objects.get_mut(&key.oid) {
+            object.fragment(fragment).present[page] -= gone;
+        }
+        u32::from(gone)
+    }
+
     /// Units without data and fragments without blocks leave use.
     fn drop_empty_parts(&mut self, oid: Oid, segment: u32) {
         let fragments = self.objects.get(&oid).map_or(0, |object| object.fragments.len());
@@ -389,7 +446,9 @@ pub(crate) fn change_of(record: &Record) -> Option<Unstable> {
         | Record::Watermark { .. }
         | Record::Settle { .. }
         | Record::Stable(_)
-        | Record::Forget { .. } => return None,
+        | Record::Forget { .. }
+        | Record::Undone(_)
+        | Record::Drop { .. } => return None,
     };
     Some(Unstable { stamp, oid, first_block, kind, count })
 }

@@ -43,6 +43,8 @@ pub(super) struct ObjectChanges {
     pub(super) reset: Stamp,
     pub(super) modified: View,
     pub(super) blocks: BTreeMap<u32, Known>,
+    /// Changes that were taken back: pages on the disk may still have them.
+    pub(super) undone: Vec<Unstable>,
 }
 
 /// What the log says.
@@ -52,6 +54,8 @@ pub(super) struct Changes {
     pub(super) unstable: UnstableList,
     /// Buckets of which the index says what is no longer so.
     pub(super) forgotten: BTreeSet<u8>,
+    /// Objects of which it does.
+    pub(super) dropped: BTreeSet<Oid>,
 }
 
 impl Changes {
@@ -106,7 +110,26 @@ impl Changes {
             Record::Unstable(change) => self.unstable.insert(*change),
             Record::Stable(change) => self.unstable.remove(change),
             Record::Forget { bucket } => self.forget(*bucket),
+            Record::Undone(change) => self.undo(change),
+            Record::Drop { oids } => oids.iter().for_each(|oid| self.drop_object(*oid)),
         }
+    }
+
+    fn undo(&mut self, change: &Unstable) {
+        self.unstable.remove(change);
+        if change.kind == UnstableKind::Reset {
+            return self.drop_object(change.oid);
+        }
+        let object = self.objects.entry(change.oid).or_default();
+        object.modified = View(0);
+        object.blocks.retain(|block, known| !is_of(change, *block, known.stamp));
+        object.undone.push(*change);
+    }
+
+    fn drop_object(&mut self, oid: Oid) {
+        self.objects.remove(&oid);
+        self.unstable.forget_objects(&[oid]);
+        self.dropped.insert(oid);
     }
 
     fn forget(&mut self, bucket: u8) {
@@ -130,4 +153,10 @@ impl Changes {
         let count = count as u32;
         self.unstable.insert(Unstable { stamp, oid, first_block: first, kind, count });
     }
+}
+
+/// Whether a block with this stamp is what the change made of it.
+pub(super) fn is_of(change: &Unstable, block: u32, stamp: Stamp) -> bool {
+    let blocks = change.first_block..change.first_block + change.count;
+    blocks.contains(&block) && stamp == change.stamp
 }

@@ -6,7 +6,7 @@ use sheepdog_proto::wire::WireError;
 use sheepdog_proto::{BLOCK_BYTES, Oid, Stamp, View, block_checksum};
 
 use super::Inspection;
-use super::changes::{Known, ObjectChanges, Spot};
+use super::changes::{Known, ObjectChanges, Spot, is_of};
 use super::fault::{Fault, FaultKind, Place};
 use super::index;
 use crate::contents::object::Object;
@@ -122,8 +122,14 @@ impl Inspection {
         if let Some(changes) = changes {
             merged.shape = merged.shape.or(changes.shape);
             merged.base = merged.base.max(changes.reset);
-            merged.modified = merged.modified.max(changes.modified);
+            merged.modified = match changes.undone.is_empty() {
+                true => merged.modified.max(changes.modified),
+                false => changes.modified, // What the index says was before.
+            };
             merged.blocks.retain(|_, known| known.stamp >= changes.reset);
+            for change in &changes.undone {
+                merged.blocks.retain(|block, known| !is_of(change, *block, known.stamp));
+            }
             for (block, known) in &changes.blocks {
                 let old = merged.blocks.get(block);
                 if old.is_none_or(|old| old.stamp <= known.stamp) {

@@ -109,6 +109,15 @@ impl LogRecord {
             }
             Record::Settle { vid, .. } => Self { vid: Some(*vid), ..plain("settle") },
             Record::Forget { .. } => plain("forget"),
+            Record::Drop { .. } => plain("drop"),
+            Record::Undone(undone) => {
+                let has_blocks = undone.kind != UnstableKind::Reset;
+                Self {
+                    first_block: has_blocks.then_some(undone.first_block),
+                    count: has_blocks.then_some(undone.count),
+                    ..change("undone", undone.oid, undone.stamp)
+                }
+            }
             Record::Stable(stable) => {
                 let has_blocks = stable.kind != UnstableKind::Reset;
                 Self {

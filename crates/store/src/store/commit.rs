@@ -391,6 +391,10 @@ impl Store {
                 Request::UnstableIn { bucket } => {
                     Reply::Unstable(self.contents.unstable.of_bucket(bucket).collect())
                 }
+                Request::UnstableAll => Reply::Unstable(self.contents.unstable.iter().collect()),
+                Request::UnstableOf { oid } => {
+                    Reply::Unstable(self.contents.unstable.of_object(oid))
+                }
                 Request::List { after, limit } => Reply::List(self.contents.list(after, limit)),
                 _ => Reply::Done { blocks: 0 },
             };
@@ -494,6 +498,9 @@ fn pages_of_record(record: &Record) -> Vec<PageKey> {
             (*oid, *first_block, checksums.len() as u32)
         }
         Record::Hole { oid, first_block, count, .. } => (*oid, *first_block, *count),
+        Record::Undone(change) if change.count > 0 => {
+            (change.oid, change.first_block, change.count)
+        }
         _ => return Vec::new(),
     };
     pages_of(first, count).map(|page| PageKey { oid, page }).collect()

@@ -12,7 +12,7 @@
 use sheepdog_proto::BLOCK_BYTES;
 
 use super::Store;
-use super::plan::{Span, check_data, is_change};
+use super::plan::{Span, check_data, grows_list, is_change};
 use crate::error::{StoreError, check_stamp};
 use crate::request::Request;
 use crate::wal::record::RECORD_BYTES;
@@ -31,8 +31,9 @@ impl Store {
             if !is_change(&front.request) || !self.has_no_place(&front.request) {
                 return false;
             }
+            let waits_for_list = grows_list(&front.request) && self.is_list_too_long();
             let waits_for_space = self.checkpointer.is_blocked() || self.lacks_file();
-            if !waits_for_space && !self.is_list_too_long() {
+            if !waits_for_space && !waits_for_list {
                 // HB2: where none is running, nothing else may ask for one.
                 self.checkpointer.is_wanted |= !self.checkpointer.is_running();
                 return true;
@@ -56,7 +57,7 @@ impl Store {
         waiting > self.options.dirty_bytes_max
             || self.commits.is_stuck()
             || self.may_outgrow_log(request)
-            || self.is_list_too_long()
+            || grows_list(request) && self.is_list_too_long()
     }
 
     /// HB3.
@@ -122,6 +123,8 @@ fn log_bytes_max(request: &Request) -> u64 {
             }
             _ => log_bytes_max(inner),
         },
+        Request::Undo { changes } => log_bytes_max_of(changes.len() as u64, false),
+        Request::Drop { oids, .. } => log_bytes_max_of(oids.len() as u64, false),
         _ => SLACK_BYTES,
     }
 }

@@ -1,5 +1,7 @@
 //! Loading of metadata pages: each request's pages are read while it waits for its turn.
 
+use std::collections::BTreeSet;
+
 use sheepdog_proto::Buffer;
 
 use super::Store;
@@ -9,7 +11,7 @@ use crate::disk::Operation;
 use crate::error::{Corruption, StoreError};
 use crate::format::meta_page;
 use crate::format::page::{PAGE_BYTES, choose_copy, copy_offset};
-use crate::request::Request;
+use crate::request::{Request, Unstable};
 use crate::shape::{FRAGMENT_PAGES, Shape, check_range, pages_of};
 
 /// Whether a request's pages are here.
@@ -78,7 +80,12 @@ impl Store {
             | Request::Watermark { .. }
             | Request::Settle { .. }
             | Request::Forget { .. }
-            | Request::UnstableIn { .. } => return Vec::new(),
+            | Request::UnstableIn { .. }
+            | Request::UnstableAll
+            | Request::UnstableOf { .. }
+            | Request::Drop { .. }
+            | Request::Raise { .. } => return Vec::new(),
+            Request::Undo { changes } => return pages_of_changes(changes),
             Request::Settled(inner) => return self.pages_needed(inner),
         };
         if check_range(oid, Shape::LARGEST, first, count).is_err() {
@@ -146,4 +153,15 @@ impl Store {
             }
         }
     }
+}
+
+/// Pages of the blocks that changes name.
+fn pages_of_changes(changes: &[Unstable]) -> Vec<PageKey> {
+    let named = changes.iter().filter(|change| change.count > 0);
+    let pages = |change: &Unstable| {
+        let oid = change.oid;
+        pages_of(change.first_block, change.count).map(move |page| PageKey { oid, page })
+    };
+    let keys: BTreeSet<PageKey> = named.flat_map(pages).collect();
+    keys.into_iter().collect()
 }

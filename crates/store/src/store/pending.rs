@@ -197,7 +197,10 @@ impl Pending {
             | Record::Settle { .. }
             | Record::Unstable(_)
             | Record::Stable(_)
-            | Record::Forget { .. } => {}
+            // Nothing is planned beside these (PN3).
+            | Record::Forget { .. }
+            | Record::Undone(_)
+            | Record::Drop { .. } => {}
         }
     }
 
@@ -224,7 +227,9 @@ impl Pending {
             | Record::Settle { .. }
             | Record::Unstable(_)
             | Record::Stable(_)
-            | Record::Forget { .. } => return,
+            | Record::Forget { .. }
+            | Record::Undone(_)
+            | Record::Drop { .. } => return,
         };
         if matches!(record, Record::Placed { .. } | Record::Hole { .. }) {
             for unit in units_of(blocks.start, blocks.end - blocks.start) {

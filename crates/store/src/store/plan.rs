@@ -7,8 +7,8 @@
 //! Holds:
 //!   PN1 everything that can be refused is refused before anything is changed;
 //!   PN2 a duplicate is answered when what made it one is durable;
-//!   PN3 while a bucket is forgotten nothing is on its way into place, and nothing is planned on
-//!       what was known before.
+//!   PN3 while a bucket is forgotten, changes are taken back or objects dropped, nothing is on
+//!       its way into place, and nothing is planned on what was known before.
 
 use std::ops::Range;
 
@@ -132,14 +132,13 @@ impl Store {
     /// PN3.
     fn must_wait_to_forget(&mut self) -> bool {
         self.forgetting = self.forgetting.filter(|job| self.jobs.contains_key(job));
-        let is_next =
-            matches!(self.queue.front().map(|front| &front.request), Some(Request::Forget { .. }));
+        let is_next = self.queue.front().is_some_and(|front| forgets(&front.request));
         self.forgetting.is_some() || is_next && !self.placings.is_empty()
     }
 
     fn plan(&mut self, queued: Queued) -> Result<(), StoreError> {
         let Queued { token, request, attempts, has_waited, .. } = queued;
-        if is_change(&request) && self.unstable_is_full() {
+        if grows_list(&request) && self.unstable_is_full() {
             return Err(no_room(&request));
         }
         match request {
@@ -167,12 +166,31 @@ impl Store {
                 planned
             }
             Request::Forget { bucket } => {
-                let job = self.open_job(token, 0);
-                self.forgetting = Some(job);
-                self.note(Record::Forget { bucket }, None, job);
+                self.plan_forgetting(token, vec![Record::Forget { bucket }]);
                 Ok(())
             }
-            Request::List { .. } | Request::Unstable { .. } | Request::UnstableIn { .. } => {
+            Request::Undo { changes } => {
+                let records = changes.into_iter().map(Record::Undone).collect();
+                self.plan_forgetting(token, records);
+                Ok(())
+            }
+            Request::Drop { mut oids, before } => {
+                let is_older = |oid: &Oid| self.pending.modified(&self.contents, *oid) < before;
+                oids.retain(|oid| self.contents.objects.contains_key(oid) && is_older(oid));
+                let records = oids.chunks(SETTLE_OIDS_MAX);
+                let records = records.map(|oids| Record::Drop { oids: oids.to_vec() }).collect();
+                self.plan_forgetting(token, records);
+                Ok(())
+            }
+            Request::Raise { oid, view } => {
+                self.plan_duplicate(token, oid, view);
+                Ok(())
+            }
+            Request::List { .. }
+            | Request::Unstable { .. }
+            | Request::UnstableIn { .. }
+            | Request::UnstableAll
+            | Request::UnstableOf { .. } => {
                 self.ask_committed(token, request);
                 Ok(())
             }
@@ -188,6 +206,18 @@ impl Store {
                 self.answer(token, Ok(Reply::Done { blocks: 0 }));
                 Ok(())
             }
+        }
+    }
+
+    /// Records after which nothing is as it was: what comes next is planned behind them (PN3).
+    fn plan_forgetting(&mut self, token: u64, records: Vec<Record>) {
+        let job = self.open_job(token, 0);
+        if records.is_empty() {
+            return self.wait_for_latest(job);
+        }
+        self.forgetting = Some(job);
+        for record in records {
+            self.note(record, None, job);
         }
     }
 
@@ -383,7 +413,21 @@ pub(super) fn is_change(request: &Request) -> bool {
     match request {
         Request::Write { .. } | Request::Hole { .. } => true,
         Request::Reset { .. } | Request::Forget { .. } => true,
+        Request::Undo { .. } | Request::Drop { .. } | Request::Raise { .. } => true,
         Request::Settled(inner) => is_change(inner),
         _ => false,
     }
+}
+
+/// Whether a request makes the unstable list longer, if only for a moment.
+pub(super) const fn grows_list(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::Write { .. } | Request::Hole { .. } | Request::Reset { .. } | Request::Settled(_)
+    )
+}
+
+/// Whether a request makes what was planned on before wrong (PN3).
+const fn forgets(request: &Request) -> bool {
+    matches!(request, Request::Forget { .. } | Request::Undo { .. } | Request::Drop { .. })
 }

@@ -51,7 +51,7 @@ const _: () = assert!(fills(&FIELDS, RECORD_BYTES));
 
 /// The kinds of records, with the numbers that stand in the log.
 #[cfg(test)]
-pub(crate) const KINDS: [(u8, &str); 10] = [
+pub(crate) const KINDS: [(u8, &str); 12] = [
     (kind::WRITE, "write"),
     (kind::HOLE, "hole"),
     (kind::RESET, "reset"),
@@ -62,6 +62,8 @@ pub(crate) const KINDS: [(u8, &str); 10] = [
     (kind::PLACED, "placed"),
     (kind::STABLE, "stable"),
     (kind::FORGET, "forget"),
+    (kind::UNDONE, "undone"),
+    (kind::DROP, "drop"),
 ];
 
 mod kind {
@@ -75,6 +77,8 @@ mod kind {
     pub(super) const PLACED: u8 = 8;
     pub(super) const STABLE: u8 = 9;
     pub(super) const FORGET: u8 = 10;
+    pub(super) const UNDONE: u8 = 11;
+    pub(super) const DROP: u8 = 12;
 }
 
 /// One thing that was done.
@@ -115,6 +119,10 @@ pub(crate) enum Record {
     Stable(Unstable),
     /// Everything of a bucket went.
     Forget { bucket: u8 },
+    /// A change was taken back.
+    Undone(Unstable),
+    /// Objects went as if they had never been.
+    Drop { oids: Vec<Oid> },
 }
 
 /// The fields that every record has.
@@ -150,7 +158,7 @@ impl Record {
             Self::Write { checksums, .. } | Self::Placed { checksums, .. } => {
                 write_bytes(checksums.len())
             }
-            Self::Settle { oids, .. } => RECORD_BYTES + oids.len() * 8,
+            Self::Settle { oids, .. } | Self::Drop { oids } => RECORD_BYTES + oids.len() * 8,
             _ => RECORD_BYTES,
         }
     }
@@ -212,8 +220,12 @@ impl Record {
             },
             Self::Unstable(change) => listed(kind::UNSTABLE, change),
             Self::Stable(change) => listed(kind::STABLE, change),
+            Self::Undone(change) => listed(kind::UNDONE, change),
             Self::Forget { bucket } => {
                 Fixed { kind: kind::FORGET, subject: u64::from(*bucket), ..Fixed::default() }
+            }
+            Self::Drop { oids } => {
+                Fixed { kind: kind::DROP, count: oids.len() as u32, ..Fixed::default() }
             }
         }
     }
@@ -238,7 +250,7 @@ impl Record {
                 }
                 writer.zeros(write_bytes(checksums.len()) - RECORD_BYTES - checksums.len() * 4);
             }
-            Self::Settle { oids, .. } => {
+            Self::Settle { oids, .. } | Self::Drop { oids } => {
                 for oid in oids {
                     writer.u64(oid.get());
                 }
@@ -308,14 +320,13 @@ fn decode_kind(fixed: &Fixed, reader: &mut Reader<'_>) -> Result<Record, WireErr
         kind::WATERMARK => Ok(Record::Watermark { vid: fixed.vid()?, stable: stamp }),
         kind::SETTLE => {
             let vid = fixed.vid()?;
-            let (raw, _) = reader.bytes(count as usize * 8)?.as_chunks::<8>();
-            let oid = |bytes: &[u8; 8]| Oid::from_wire(u64::from_le_bytes(*bytes));
-            let oids = raw.iter().map(oid).collect::<Option<Vec<_>>>();
-            let oids = oids.ok_or(WireError::Invalid("oid of a record"))?;
+            let oids = decode_oids(count, reader)?;
             Ok(Record::Settle { vid, below: stamp.generation(), oids })
         }
         kind::UNSTABLE => Ok(Record::Unstable(fixed.listed()?)),
         kind::STABLE => Ok(Record::Stable(fixed.listed()?)),
+        kind::UNDONE => Ok(Record::Undone(fixed.listed()?)),
+        kind::DROP => Ok(Record::Drop { oids: decode_oids(count, reader)? }),
         kind::FORGET => {
             let bucket = u8::try_from(fixed.subject);
             Ok(Record::Forget { bucket: bucket.map_err(|_| WireError::Invalid("bucket"))? })
@@ -329,6 +340,13 @@ fn decode_checksums(count: u32, reader: &mut Reader<'_>) -> Result<Vec<u32>, Wir
     reader.zeros(write_bytes(count as usize) - RECORD_BYTES - raw.len())?;
     let (raw, _) = raw.as_chunks::<4>();
     Ok(raw.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect())
+}
+
+fn decode_oids(count: u32, reader: &mut Reader<'_>) -> Result<Vec<Oid>, WireError> {
+    let (raw, _) = reader.bytes(count as usize * 8)?.as_chunks::<8>();
+    let oid = |bytes: &[u8; 8]| Oid::from_wire(u64::from_le_bytes(*bytes));
+    let oids = raw.iter().map(oid).collect::<Option<Vec<_>>>();
+    oids.ok_or(WireError::Invalid("oid of a record"))
 }
 
 /// A change as it stands in the unstable list.
@@ -423,7 +441,11 @@ impl fmt::Display for Record {
             Self::Stable(Unstable { stamp, oid, first_block, kind, count }) => {
                 write!(f, "stable {kind:?} {oid} {first_block}+{count} {stamp}")
             }
+            Self::Undone(Unstable { stamp, oid, first_block, kind, count }) => {
+                write!(f, "undone {kind:?} {oid} {first_block}+{count} {stamp}")
+            }
             Self::Forget { bucket } => write!(f, "forget bucket {bucket}"),
+            Self::Drop { oids } => write!(f, "drop {oids:?}"),
         }
     }
 }

@@ -27,3 +27,4 @@ mod rot;
 mod rot_place;
 mod rules;
 mod seeds;
+mod undo;

@@ -138,6 +138,9 @@ pub(super) fn load_pages(
                 *newest = (*newest).max(*stamp);
                 (*oid, pages_of(*first_block, *count))
             }
+            Record::Undone(change) if change.count > 0 => {
+                (change.oid, pages_of(change.first_block, change.count))
+            }
             // What stays, only the pages know; what this batch writes before is here anyway.
             Record::Reset { oid, stamp, .. } => {
                 let Some(object) = contents.objects.get(oid) else { continue };
