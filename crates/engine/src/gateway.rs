@@ -20,7 +20,7 @@ mod flight;
 mod lock;
 mod map;
 mod piece;
-mod read;
+pub(crate) mod read;
 mod ready;
 mod reconcile;
 mod sequence;
@@ -32,7 +32,7 @@ use sheepdog_proto::command::Command;
 use sheepdog_proto::peer::{Reply, Request, RequestBody};
 use sheepdog_proto::{Generation, Incarnation, NodeId, PgId, Stamp, Vid, View};
 
-use crate::state::{Attachment as Owner, ClusterState, Group};
+use crate::state::{Attachment as Owner, ClusterState, Group, Member};
 use crate::volume::{Answer, Operation, Refusal};
 use attachment::Attachment;
 
@@ -43,6 +43,14 @@ pub struct Place {
     pub node: NodeId,
     /// Its shard.
     pub shard: u16,
+}
+
+impl Place {
+    /// Where a member keeps its copy of a group.
+    #[must_use]
+    pub const fn of(member: &Member, pg: PgId) -> Self {
+        Self { node: member.node, shard: member.shard_of(pg) }
+    }
 }
 
 /// What the gateway wants done.
@@ -344,11 +352,15 @@ impl Context {
         self.actions.push(Action::Propose(Command::Act { groups }));
     }
 
-    /// Live in-sync members of a group: the write set of its view.
+    /// Live in-sync members of a group: who may be asked.
+    fn readers(&self, pg: PgId, group: &Group) -> Vec<Place> {
+        self.state.live(group).map(|member| Place::of(member, pg)).collect()
+    }
+
+    /// The write set of a group's view: live in-sync members, and joiners.
     fn write_set(&self, pg: PgId, group: &Group) -> Vec<Place> {
-        let place =
-            |member: &crate::state::Member| Place { node: member.node, shard: member.shard_of(pg) };
-        self.state.live(group).map(place).collect()
+        let members = self.state.live(group).chain(self.state.joiners(group));
+        members.map(|member| Place::of(member, pg)).collect()
     }
 }
 

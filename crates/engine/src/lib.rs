@@ -8,6 +8,7 @@
 //! Not here: bytes on disks (store), sockets (sheep, attach), the log itself (cluster).
 
 pub mod gateway;
+pub mod join;
 pub mod placement;
 pub mod replica;
 

@@ -4,11 +4,15 @@
 //!   FENCE  a request of an older generation than the log knows is refused, reads included;
 //!   VIEW   a request under an older view is refused; one under a newer view, or of a newer
 //!          generation, waits until this sheep has applied the log that far;
-//!   R1     a member that is not in sync, by its own state, neither serves nor stores;
+//!   R1     by its own state, a member that is not in sync serves nothing, and one that does not
+//!          join either stores nothing;
+//!   JOIN-GATE  a member that joins fetches only from one that is in sync and has followed the log
+//!          to where the joiner takes every change;
 //!   R2     nor does a life that the log has ended, or has not begun yet.
 //! Not here: stamps and bytes (store), who must acknowledge (gateway).
 
 use sheepdog_proto::peer::{PeerError, Request, RequestBody};
+use sheepdog_proto::{NodeId, Oid, Partition, PgId};
 
 use crate::gateway::Me;
 use crate::state::ClusterState;
@@ -35,6 +39,17 @@ pub fn admit(me: Me, state: &ClusterState, request: &Request) -> Admission {
         Some(member) if member.incarnation == me.incarnation => {}
         _ => return Admission::Hold,
     }
+    match &request.body {
+        RequestBody::List { index, policy, partitions, .. } => {
+            let pg = |partition: &Partition| PgId { policy: *policy, partition: *partition };
+            return admit_pull(me, state, *index, partitions.iter().map(pg));
+        }
+        RequestBody::Pull { index, oid, .. } => {
+            let pg = state.group_of(*oid).map(|(pg, _)| pg);
+            return admit_pull(me, state, *index, pg.into_iter());
+        }
+        _ => {}
+    }
     let Some(vdi) = state.catalogue.get_used(request.vid) else {
         // The VDI was made by an entry that has not come yet.
         return Admission::Hold;
@@ -47,13 +62,16 @@ pub fn admit(me: Me, state: &ClusterState, request: &Request) -> Admission {
     }
     match &request.body {
         RequestBody::Barrier { index } if state.index.0 < *index => Admission::Hold,
-        RequestBody::Barrier { .. } | RequestBody::Settle { .. } | RequestBody::Watermark => {
-            Admission::Execute
-        }
+        RequestBody::Barrier { .. }
+        | RequestBody::Settle { .. }
+        | RequestBody::Watermark
+        | RequestBody::List { .. }
+        | RequestBody::Pull { .. } => Admission::Execute,
         RequestBody::Write { oid, .. }
         | RequestBody::Hole { oid, .. }
         | RequestBody::Reset { oid, .. }
         | RequestBody::Read { oid, .. } => {
+            let is_read = matches!(request.body, RequestBody::Read { .. });
             let Some((_, group)) = state.group_of(*oid) else {
                 return Admission::Refuse(PeerError::StaleGeneration);
             };
@@ -61,13 +79,35 @@ pub fn admit(me: Me, state: &ClusterState, request: &Request) -> Admission {
                 Admission::Refuse(PeerError::StaleView(group.view)) // VIEW
             } else if request.view > group.view {
                 Admission::Hold
-            } else if group.in_sync.contains(&me.node) {
+            } else if group.in_sync.contains(&me.node) || !is_read && group.takes(me.node) {
                 Admission::Execute
             } else {
                 NOT_IN_SYNC // R1
             }
         }
     }
+}
+
+/// Whether a member's list of what may not be everywhere says something about an object: it must
+/// take the changes of the object's group when it is asked. What it holds of other groups is of
+/// earlier times, and is taken back before they are joined.
+#[must_use]
+pub fn lists(me: NodeId, state: &ClusterState, oid: Oid) -> bool {
+    state.group_of(oid).is_some_and(|(_, group)| group.takes(me))
+}
+
+/// JOIN-GATE.
+fn admit_pull(
+    me: Me,
+    state: &ClusterState,
+    index: u64,
+    mut groups: impl Iterator<Item = PgId>,
+) -> Admission {
+    if state.index.0 < index {
+        return Admission::Hold;
+    }
+    let is_in_sync = |pg| state.group(pg).is_some_and(|group| group.in_sync.contains(&me.node));
+    if groups.all(is_in_sync) { Admission::Execute } else { NOT_IN_SYNC }
 }
 
 #[cfg(test)]

@@ -7,7 +7,9 @@
 //!   ONE-WRITER  at every index at most one (owner, generation) per vid, generations only rise;
 //!   ACTIVATE    a lost member leaves an in-sync set only through `Act` of its current view, a
 //!               living one only through its own `Demote`;
-//!   STICKY      an in-sync set is never empty.
+//!   STICKY      an in-sync set is never empty;
+//!   JOIN        a member enters an in-sync set only through its own `Joining` and then `InSync`, in
+//!               one life, and takes every change between the two.
 //! Not here: who appends what and when (gateway, sheep).
 
 mod catalogue;
@@ -171,6 +173,12 @@ impl ClusterState {
             Command::Demote { node, incarnation, groups } => {
                 Ok(self.apply_demote(*node, *incarnation, groups))
             }
+            Command::Joining { node, incarnation, groups } => {
+                Ok(self.apply_joining(*node, *incarnation, groups))
+            }
+            Command::InSync { node, incarnation, groups } => {
+                Ok(self.apply_in_sync(*node, *incarnation, groups))
+            }
             Command::Shutdown { .. } => {
                 self.stopping = true;
                 Ok(Outcome::Done)
@@ -193,9 +201,23 @@ impl ClusterState {
         self.policies.get(usize::from(pg.policy.0))?.groups.get(usize::from(pg.partition.0))
     }
 
+    /// All groups of all classes.
+    pub fn groups(&self) -> impl Iterator<Item = (PgId, &Group)> {
+        let classes = (0..).map(PolicyId).zip(self.policies.iter());
+        classes.flat_map(|(policy, class)| {
+            let partitions = (0..).map(sheepdog_proto::Partition).zip(class.groups.iter());
+            partitions.map(move |(partition, group)| (PgId { policy, partition }, group))
+        })
+    }
+
     /// Members of `group` that are in sync and not lost, with their shard count.
     pub fn live<'a>(&'a self, group: &'a Group) -> impl Iterator<Item = &'a Member> + 'a {
         group.in_sync.iter().filter_map(|node| self.members.get(*node)).filter(|m| m.up)
+    }
+
+    /// Members that join `group`: they take every change and serve nothing.
+    pub fn joiners<'a>(&'a self, group: &'a Group) -> impl Iterator<Item = &'a Member> + 'a {
+        group.joiners.iter().filter_map(|(node, _)| self.members.get(*node))
     }
 
     fn apply_format(&mut self, format: Format, copies: Copies) -> Result<Outcome, Refused> {
@@ -224,7 +246,7 @@ impl ClusterState {
             // A life that never said good-bye: what it owned is free, as by `Gone`.
             Arc::make_mut(&mut self.catalogue).free_attachments(node, before);
         }
-        // INCARNATION: a restart is a new view in every group it is still in sync with.
+        // INCARNATION: a restart is a new view in every group that it is still in sync with.
         self.touch_groups(node);
         Outcome::Joined(node, incarnation)
     }
@@ -246,14 +268,17 @@ impl ClusterState {
         Outcome::Done
     }
 
-    /// Raises the view of every group that has `node` in its in-sync set.
+    /// A life of `node` has begun or ended: every group whose changes it took has another view,
+    /// and what it had not joined completely it must join anew.
     fn touch_groups(&mut self, node: NodeId) {
         let view = View(self.index.0);
-        let holds = |group: &Group| group.in_sync.contains(&node);
+        let takes = |group: &Group| group.takes(node);
         for policy in Arc::make_mut(&mut self.policies) {
-            if policy.groups.iter().any(holds) {
-                let groups = Arc::make_mut(&mut policy.groups);
-                groups.iter_mut().filter(|g| holds(g)).for_each(|group| group.view = view);
+            if policy.groups.iter().any(takes) {
+                for group in Arc::make_mut(&mut policy.groups).iter_mut().filter(|g| takes(g)) {
+                    group.end_joining(node);
+                    group.view = view;
+                }
             }
         }
     }
@@ -270,9 +295,11 @@ impl ClusterState {
                 continue;
             }
             let group = self.group_mut(*pg);
-            group.in_sync.retain(|node| members.get(*node).is_some_and(|m| m.up));
+            let is_lost = |node: &NodeId| members.get(*node).is_none_or(|m| !m.up);
+            let lost: Vec<NodeId> = group.in_sync.iter().copied().filter(is_lost).collect();
+            // Between the loss and now nothing was sent: views before this one have all of it.
+            lost.into_iter().for_each(|node| group.take_out(node, view));
             group.view = view;
-            assert!(!group.in_sync.is_empty(), "STICKY: an in-sync set is never empty");
             outcome = Outcome::Done;
         }
         outcome
@@ -291,9 +318,56 @@ impl ClusterState {
                 continue;
             }
             let group = self.group_mut(*pg);
-            group.in_sync.retain(|member| *member != node);
+            group.take_out(node, View(0)); // What it still has is for it to compare.
             group.view = view;
-            assert!(!group.in_sync.is_empty(), "STICKY: an in-sync set is never empty");
+            outcome = Outcome::Done;
+        }
+        outcome
+    }
+
+    /// From the new view on the member is in the write set.
+    fn apply_joining(
+        &mut self,
+        node: NodeId,
+        incarnation: Incarnation,
+        groups: &[PgId],
+    ) -> Outcome {
+        let view = View(self.index.0);
+        if !self.is_current(node, incarnation) {
+            return Outcome::Void;
+        }
+        let mut outcome = Outcome::Void;
+        for pg in groups {
+            if self.group(*pg).is_some_and(|group| group.lacks(node)) {
+                let group = self.group_mut(*pg);
+                group.joiners.push((node, view));
+                group.view = view;
+                outcome = Outcome::Done;
+            }
+        }
+        outcome
+    }
+
+    /// The joiner has everything that was acknowledged: it has taken every change since `joined`,
+    /// and fetched what was there before.
+    fn apply_in_sync(
+        &mut self,
+        node: NodeId,
+        incarnation: Incarnation,
+        groups: &[(PgId, View)],
+    ) -> Outcome {
+        let view = View(self.index.0);
+        if !self.is_current(node, incarnation) {
+            return Outcome::Void;
+        }
+        let mut outcome = Outcome::Void;
+        for (pg, joined) in groups {
+            if self.group(*pg).and_then(|group| group.joined(node)) != Some(*joined) {
+                continue;
+            }
+            let group = self.group_mut(*pg);
+            group.take_in(node);
+            group.view = view;
             outcome = Outcome::Done;
         }
         outcome

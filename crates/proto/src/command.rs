@@ -145,6 +145,26 @@ pub enum Command {
         /// Which groups.
         groups: Vec<PgId>,
     },
+    /// A target that is not in sync begins to take every change of these groups: it joins. Void
+    /// for a group of which it is no target, is in sync or joins already.
+    Joining {
+        /// Whose copies.
+        node: NodeId,
+        /// Its life; void if it is not the current one.
+        incarnation: Incarnation,
+        /// Which groups.
+        groups: Vec<PgId>,
+    },
+    /// A joiner has everything: it enters the in-sync sets of these groups. Void for a group that
+    /// it has not joined with this view.
+    InSync {
+        /// Whose copies.
+        node: NodeId,
+        /// Its life; void if it is not the current one.
+        incarnation: Incarnation,
+        /// Group, and the view with which it joined.
+        groups: Vec<(PgId, View)>,
+    },
 }
 
 impl Command {
@@ -166,11 +186,8 @@ impl Command {
                 w.u16(3).u16(node.0).u64(incarnation.0);
             }
             Self::Act { groups } => {
-                w.u16(4).u32(groups.len() as u32);
-                for (pg, view) in groups {
-                    put_group(&mut w, *pg);
-                    w.u64(view.0);
-                }
+                w.u16(4);
+                put_views(&mut w, groups);
             }
             Self::Attach { vid, node, incarnation, time_ns } => {
                 w.u16(5).u32(vid.get()).u16(node.0).u64(incarnation.0).u64(*time_ns);
@@ -198,6 +215,14 @@ impl Command {
             Self::Demote { node, incarnation, groups } => {
                 w.u16(12).u16(node.0).u64(incarnation.0).u32(groups.len() as u32);
                 groups.iter().for_each(|pg| put_group(&mut w, *pg));
+            }
+            Self::Joining { node, incarnation, groups } => {
+                w.u16(13).u16(node.0).u64(incarnation.0).u32(groups.len() as u32);
+                groups.iter().for_each(|pg| put_group(&mut w, *pg));
+            }
+            Self::InSync { node, incarnation, groups } => {
+                w.u16(14).u16(node.0).u64(incarnation.0);
+                put_views(&mut w, groups);
             }
         }
         w.finish()
@@ -235,7 +260,7 @@ impl Command {
                 },
             },
             3 => Self::Gone { node: NodeId(r.u16()?), incarnation: Incarnation(r.u64()?) },
-            4 => Self::Act { groups: list(&mut r, |r| Ok((group(r)?, View(r.u64()?))))? },
+            4 => Self::Act { groups: list(&mut r, group_and_view)? },
             5 => Self::Attach {
                 vid: vid(&mut r)?,
                 node: NodeId(r.u16()?),
@@ -258,6 +283,16 @@ impl Command {
                 node: NodeId(r.u16()?),
                 incarnation: Incarnation(r.u64()?),
                 groups: list(&mut r, group)?,
+            },
+            13 => Self::Joining {
+                node: NodeId(r.u16()?),
+                incarnation: Incarnation(r.u64()?),
+                groups: list(&mut r, group)?,
+            },
+            14 => Self::InSync {
+                node: NodeId(r.u16()?),
+                incarnation: Incarnation(r.u64()?),
+                groups: list(&mut r, group_and_view)?,
             },
             unknown => return Err(WireError::Version(unknown)),
         };
@@ -293,6 +328,18 @@ fn put_group(w: &mut Writer, pg: PgId) {
 
 fn group(r: &mut Reader<'_>) -> Result<PgId, WireError> {
     Ok(PgId { policy: PolicyId(r.u8()?), partition: Partition(r.u16()?) })
+}
+
+fn put_views(w: &mut Writer, groups: &[(PgId, View)]) {
+    w.u32(groups.len() as u32);
+    for (pg, view) in groups {
+        put_group(w, *pg);
+        w.u64(view.0);
+    }
+}
+
+fn group_and_view(r: &mut Reader<'_>) -> Result<(PgId, View), WireError> {
+    Ok((group(r)?, View(r.u64()?)))
 }
 
 /// A number and so many items.

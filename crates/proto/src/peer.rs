@@ -13,6 +13,7 @@
 mod body;
 mod header;
 mod hello;
+mod pull;
 
 pub use body::{
     BlockMeta, BlockState, PeerError, Reply, ReplyBody, Request, RequestBody, Unstable,
@@ -20,6 +21,7 @@ pub use body::{
 };
 pub use header::{BLOCKS_MAX, HEADER_BYTES, Header, LIST_MAX};
 pub use hello::{FEATURES, HELLO_BYTES, Hello, PEER_VERSION};
+pub use pull::{Listed, Listing, Pulled};
 
 #[cfg(test)]
 mod tests;

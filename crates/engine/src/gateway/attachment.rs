@@ -68,7 +68,7 @@ pub(super) struct Attachment {
     pub(super) reads: BTreeMap<u64, ReadFlight>,
     pub(super) reconcile: Reconcile,
     pub(super) next: u64,
-    /// Places that were sent operations of this generation, and the watermark they were told.
+    /// Places that may hold operations of this generation, and the watermark they were told.
     pub(super) told: BTreeMap<Place, Stamp>,
     backlog: VecDeque<(u64, Operation)>,
 }
@@ -172,6 +172,9 @@ impl Attachment {
 
     pub(super) fn handle_state(&mut self, context: &mut Context) {
         self.refresh_peers(context);
+        // Whoever has joined may have fetched what others had not been told yet.
+        self.told = self.peers.keys().map(|place| (*place, Stamp::NONE)).collect();
+        self.reconcile.forget_all_told();
         self.refresh_reconcile(context);
         self.refresh_flights(context);
         self.refresh_reads(context);

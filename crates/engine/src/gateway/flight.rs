@@ -239,10 +239,7 @@ impl Attachment {
 }
 
 /// View and write set of an object, if writes may go now.
-pub(super) fn writable(
-    context: &mut Context,
-    oid: Oid,
-) -> Result<Option<(View, Vec<Place>)>, Unfit> {
+fn writable(context: &mut Context, oid: Oid) -> Result<Option<(View, Vec<Place>)>, Unfit> {
     let state = context.state.clone();
     let Some((pg, group)) = state.group_of(oid) else { return Ok(None) };
     context.check_fit(pg, group)?;

@@ -5,6 +5,8 @@
 //! Holds:
 //!   READ-AFTER-ACK  a piece holds its claim until it is complete;
 //!   MAP-WITH-DATA   a write is complete when its data and its object's map entry are durable;
+//!   BASE            an object's life begins with a reset: copies of it with the same base are
+//!                   of the same life, and differ only in what came after;
 //!   E1              replicas only ever see whole blocks: partial ones are merged here.
 
 use std::ops::Range;
@@ -61,7 +63,8 @@ pub(super) struct Piece {
     work: Work,
     /// Things that must become durable before the piece is complete.
     waits: u8,
-    stamp: Option<Stamp>,
+    /// Of its changes; they are complete together.
+    stamps: Vec<Stamp>,
 }
 
 impl Attachment {
@@ -194,28 +197,32 @@ impl Attachment {
         let Some(piece) = self.pieces.get(&id) else { return };
         let (index, first) = (piece.index, piece.blocks.start);
         let oid = Oid::data(self.vid, index);
-        let mut waits = 1;
-        if !self.map.is_durable(index) {
-            waits += 1;
-            if self.map.has(index) {
+        if self.map.has(index) {
+            if !self.map.is_durable(index) {
+                self.wait_more(id);
                 self.map.wait(index, id);
-            } else {
-                self.map.change(index, true, Some(id));
             }
+        } else {
+            self.wait_more(id);
+            self.map.change(index, true, Some(id));
+            self.mutate(context, id, Mutation::Reset); // BASE
         }
         self.mutate(context, id, Mutation::write(oid, first, data));
+    }
+
+    fn wait_more(&mut self, id: u64) {
         if let Some(piece) = self.pieces.get_mut(&id) {
-            piece.waits = waits;
+            piece.waits += 1;
         }
     }
 
     fn mutate(&mut self, context: &mut Context, id: u64, mutation: Mutation) {
         let Some(piece) = self.pieces.get_mut(&id) else { return };
-        piece.waits = 1;
+        piece.waits += 1;
         let oid = Oid::data(self.vid, piece.index);
         let stamp = self.start_flight(context, oid, mutation, Then::Piece(id));
         if let Some(piece) = self.pieces.get_mut(&id) {
-            piece.stamp = Some(stamp);
+            piece.stamps.push(stamp);
         }
     }
 
@@ -226,6 +233,7 @@ impl Attachment {
             // Only now: an entry without object reads as zeros, an object without entry would
             // bring old data back with the next first write.
             piece.work = Work::Unmap;
+            piece.waits = 1;
             let index = piece.index;
             self.map.change(index, false, Some(id));
             return;
@@ -280,9 +288,7 @@ impl Attachment {
 
     fn finish_piece(&mut self, context: &mut Context, id: u64) {
         let Some(piece) = self.pieces.remove(&id) else { return };
-        if let Some(stamp) = piece.stamp {
-            self.complete(stamp);
-        }
+        piece.stamps.iter().for_each(|stamp| self.complete(*stamp));
         self.runnable.extend(self.locks.release(piece.index, id));
         let Some(pending) = self.requests.get_mut(&piece.token) else { return };
         pending.left -= 1;
@@ -309,7 +315,7 @@ impl Attachment {
             blocks: cut.blocks(),
             work: Work::Read { skip: cut.skip(), take: cut.len(), into: cut.at },
             waits: 0,
-            stamp: None,
+            stamps: Vec::new(),
         };
         cut(offset, len, self.object_bytes(), u64::from(PIECE_BLOCKS))
             .into_iter()
@@ -332,7 +338,7 @@ impl Attachment {
                     blocks: cut.blocks(),
                     work,
                     waits: 0,
-                    stamp: None,
+                    stamps: Vec::new(),
                 });
             }
         }
@@ -361,7 +367,14 @@ impl Attachment {
                 } else {
                     (Work::Hole, cut.blocks())
                 };
-                pieces.push(Piece { token, index: cut.index, blocks, work, waits: 0, stamp: None });
+                pieces.push(Piece {
+                    token,
+                    index: cut.index,
+                    blocks,
+                    work,
+                    waits: 0,
+                    stamps: Vec::new(),
+                });
             }
         }
         pieces
@@ -392,7 +405,7 @@ impl Attachment {
             blocks: blocks.clone(),
             work: Work::Reset,
             waits: 0,
-            stamp: None,
+            stamps: Vec::new(),
         };
         Ok(entries.filter(|(_, index)| self.map.has(*index)).map(reset).collect())
     }

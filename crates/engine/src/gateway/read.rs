@@ -70,7 +70,7 @@ impl Attachment {
         let Some(read) = self.reads.get(&id) else { return };
         let state = context.state.clone();
         let Some((pg, group)) = state.group_of(read.oid) else { return };
-        let places = context.write_set(pg, group);
+        let places = context.readers(pg, group);
         let spread = read.oid.get().wrapping_add(u64::from(read.first / 256));
         let Some(place) = choose(&places, &read.tried, context.me.node, spread) else {
             if !read.tried.is_empty() && !group.has_lost(&state.members) {
@@ -162,7 +162,7 @@ impl Attachment {
             ReadThen::Half { whole, .. } => {
                 // No copy of this block is good, so the whole has none either.
                 let (first, count) = (read.first, read.count);
-                self.forget_halves(whole);
+                self.forget_halves(context, whole);
                 if let Some(read) = self.reads.get_mut(&whole) {
                     (read.first, read.count) = match read.then {
                         ReadThen::LoadMap { .. } => (read.first, read.count),
@@ -176,7 +176,7 @@ impl Attachment {
     }
 
     /// What is still under way for the halves of a read is of no use any more.
-    fn forget_halves(&mut self, whole: u64) {
+    fn forget_halves(&mut self, context: &mut Context, whole: u64) {
         let halves: Vec<u64> = self
             .reads
             .iter()
@@ -186,8 +186,10 @@ impl Attachment {
             .map(|(id, _)| *id)
             .collect();
         for half in halves {
-            self.forget_halves(half);
-            self.reads.remove(&half);
+            self.forget_halves(context, half);
+            if let Some(ReadFlight { sent: Some((_, _, sent)), .. }) = self.reads.remove(&half) {
+                context.outstanding.remove(&sent);
+            }
         }
     }
 
@@ -265,7 +267,7 @@ fn choose(places: &[Place], tried: &[NodeId], me: NodeId, spread: u64) -> Option
 }
 
 /// Every block's bytes match their checksum.
-pub(super) fn verified(oid: Oid, first: u32, blocks: &[BlockMeta], data: &[u8]) -> bool {
+pub(crate) fn verified(oid: Oid, first: u32, blocks: &[BlockMeta], data: &[u8]) -> bool {
     let (bytes, _) = data.as_chunks::<BLOCK_BYTES>();
     let present = blocks.iter().zip(first..).filter(|(block, _)| block.state == BlockState::Data);
     let mut pairs = present.zip(bytes);

@@ -6,9 +6,9 @@
 //! Holds:
 //!   RECONCILE-FIRST  a group becomes ready when every member of its in-sync set is alive and has
 //!                    listed its operations, and all that were listed are settled;
-//!   G1               ready once, ready for good: in-sync sets only shrink, and whoever is lost
-//!                    and returns without an `Act` was there when the group became ready, so what
-//!                    it lists of older generations is settled already.
+//!   G1               ready once, ready for good: whoever is lost and returns without an `Act` was
+//!                    there when the group became ready, so what it lists of older generations is
+//!                    settled already; whoever joins has fetched what the others have.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,15 +1,17 @@
 //! Reconcile: copies that a dead gateway left different become equal before anyone looks.
 //!
 //! Way: every member lists the operations that may not be everywhere (`barrier`); for each object
-//!      named, resets are rolled forward, then the named blocks are read from the whole write set
-//!      and the newest copy is written to all. The map comes first, it decides about the rest.
+//!      named, resets are rolled forward, then the named blocks are read from all in-sync members
+//!      and the newest copy is written to the whole write set. The map comes first, it decides
+//!      about the rest.
 //! Holds:
 //!   N1  an object is settled only with every member of its in-sync set alive and listed: a lost
-//!       one must first be taken out by the log (`Act`); what a member lists of groups in which
-//!       it is no longer in sync counts for nothing;
-//!   N2  the newest copy is written under a fresh stamp, so that the choice is final whatever
-//!       turns up on a copy that could not be read; a reset keeps its own, for writes that came
-//!       after it must stay;
+//!       one must first be taken out by the log (`Act`); what a member lists of groups of which
+//!       it takes no changes any more counts for nothing;
+//!   N2  the newest copy is written under a fresh stamp, even where all are equal: the choice is
+//!       final whatever turns up on a copy that could not be read, joiners get it too, and the
+//!       object counts as changed for a member that is away and may lack it; a reset keeps its
+//!       own, for writes that came after it must stay;
 //!   N3  an object that is not in the map was never acknowledged (MAP-WITH-DATA) and has been
 //!       answered as absent: what came to light of it is reset;
 //!   N4  no operation of a client is under way in a group that is not ready, so nothing runs
@@ -24,7 +26,7 @@ use sheepdog_proto::peer::{
 use sheepdog_proto::{BLOCK_BYTES, ObjectKind, Oid, Payload, PgId, Stamp, View};
 
 use super::attachment::{Attachment, Phase};
-use super::flight::{Mutation, Then, writable};
+use super::flight::{Mutation, Then};
 use super::read::verified;
 use super::{Context, Place, Purpose, request};
 use crate::state::{ClusterState, OBJECT_SHIFTS};
@@ -104,6 +106,10 @@ impl Reconcile {
         self.told.remove(&place);
     }
 
+    pub(super) fn forget_all_told(&mut self) {
+        self.told.clear();
+    }
+
     fn settle(&mut self, oid: Oid) {
         self.settled.insert(oid);
         self.version += 1;
@@ -134,7 +140,7 @@ impl Attachment {
         let old = |entry: &Unstable| entry.stamp.generation() < self.generation;
         for entry in list.into_iter().filter(|e| old(e) && e.oid.vid() == self.vid) {
             let Some((pg, group)) = context.state.group_of(entry.oid) else { continue };
-            if !group.in_sync.contains(&place.node) {
+            if !group.takes(place.node) {
                 continue;
             }
             let loaded = !matches!(self.phase, Phase::Barrier | Phase::Reconcile);
@@ -219,7 +225,9 @@ impl Attachment {
     }
 
     fn compare(&mut self, context: &mut Context, oid: Oid, first: u32, count: u32) {
-        let Ok(Some((view, places))) = writable(context, oid) else { return };
+        let state = context.state.clone();
+        let Some((pg, group)) = state.group_of(oid) else { return };
+        let (view, places) = (group.view, context.readers(pg, group));
         let mut asked = BTreeMap::new();
         for place in places {
             asked.insert(place, self.ask_copy(context, oid, view, place, first, count));
@@ -283,8 +291,11 @@ impl Attachment {
         }
     }
 
-    /// Every member has shown its copy of the run: the newest block goes to all where they differ.
+    /// Every member has shown its copy of the run: the newest blocks go to all.
     fn repair_run(&mut self, context: &mut Context, oid: Oid) {
+        let state = context.state.clone();
+        let has_joiners =
+            state.group_of(oid).is_some_and(|(_, group)| state.joiners(group).next().is_some());
         let Some(job) = self.reconcile.jobs.get_mut(&oid) else { return };
         let Some((first, count)) = job.runs.last().copied() else { return };
         let Step::Comparing { got, .. } = std::mem::replace(&mut job.step, Step::Wait) else {
@@ -298,8 +309,9 @@ impl Attachment {
         }
         job.failures = 0;
         job.runs.pop();
-        let repairs: Vec<Mutation> =
-            (0..count).filter_map(|position| repair(oid, first, position as usize, &got)).collect();
+        let repairs: Vec<Mutation> = (0..count)
+            .filter_map(|at| repair(oid, first, at as usize, &got, has_joiners))
+            .collect();
         job.step = Step::Flying { left: repairs.len() };
         self.reconcile.stir();
         for mutation in repairs {
@@ -384,14 +396,20 @@ impl Job {
     }
 }
 
-/// What makes one block equal everywhere, if its copies differ or one cannot be read.
-fn repair(oid: Oid, first: u32, position: usize, got: &[Copy]) -> Option<Mutation> {
+/// What makes one block equal everywhere (N2). Where all in-sync members have none nothing need be
+/// done, unless a joiner may have one.
+fn repair(
+    oid: Oid,
+    first: u32,
+    position: usize,
+    got: &[Copy],
+    has_joiners: bool,
+) -> Option<Mutation> {
     let readable = || got.iter().flatten();
     let metas = || readable().filter_map(|(blocks, _)| blocks.get(position));
     let newest = metas().map(|meta| meta.stamp).max()?;
     let absent = metas().all(|meta| meta.state == BlockState::Absent);
-    let equal = absent || metas().all(|meta| meta.stamp == newest);
-    if equal && got.iter().all(Option::is_some) {
+    if absent && !has_joiners && got.iter().all(Option::is_some) {
         return None;
     }
     let is_newest = |blocks: &[BlockMeta]| blocks.get(position).map(|b| b.stamp) == Some(newest);

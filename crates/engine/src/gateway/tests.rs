@@ -6,6 +6,7 @@ mod chaos;
 mod handover;
 mod herd;
 mod history;
+mod joining;
 mod link;
 mod memory;
 mod random;

@@ -16,6 +16,10 @@ pub struct Group {
     pub targets: Vec<NodeId>,
     /// Who holds every acknowledged write. A member that is not up is "lost".
     pub in_sync: Vec<NodeId>,
+    /// Targets that take every change, but lack older ones, and the view with which they joined.
+    pub joiners: Vec<(NodeId, View)>,
+    /// Who left the in-sync set, and the view before which it has every change.
+    pub left: Vec<(NodeId, View)>,
     /// Log index of the last change.
     pub view: View,
 }
@@ -33,16 +37,62 @@ impl Group {
         self.in_sync.iter().any(|node| members.get(*node).is_some_and(|m| m.up))
     }
 
+    /// The view with which the node joined, if it is a joiner.
+    #[must_use]
+    pub fn joined(&self, node: NodeId) -> Option<View> {
+        self.joiners.iter().find(|(joiner, _)| *joiner == node).map(|(_, view)| *view)
+    }
+
+    /// Takes every change: in sync, or a joiner.
+    #[must_use]
+    pub fn takes(&self, node: NodeId) -> bool {
+        self.in_sync.contains(&node) || self.joined(node).is_some()
+    }
+
+    /// Shall hold a copy, but neither does nor is on its way to.
+    #[must_use]
+    pub fn lacks(&self, node: NodeId) -> bool {
+        self.targets.contains(&node) && !self.takes(node)
+    }
+
+    /// The copy of a node that is not in sync has every change of views before this one.
+    #[must_use]
+    pub fn complete_before(&self, node: NodeId) -> View {
+        let left = self.left.iter().find(|(member, _)| *member == node);
+        left.map_or(View(0), |(_, view)| *view)
+    }
+
+    /// A member is not in sync, or joins no more; its copy has every change of views before `view`.
+    pub(super) fn take_out(&mut self, node: NodeId, view: View) {
+        self.end_joining(node);
+        self.in_sync.retain(|member| *member != node);
+        self.left.retain(|(member, _)| *member != node);
+        self.left.push((node, view));
+        assert!(!self.in_sync.is_empty(), "STICKY: an in-sync set is never empty");
+    }
+
+    /// A joiner holds everything.
+    pub(super) fn take_in(&mut self, node: NodeId) {
+        self.end_joining(node);
+        self.left.retain(|(member, _)| *member != node);
+        self.in_sync.push(node);
+    }
+
+    /// A joiner takes changes no more.
+    pub(super) fn end_joining(&mut self, node: NodeId) {
+        self.joiners.retain(|(joiner, _)| *joiner != node);
+    }
+
     /// In-sync members that are up.
     #[must_use]
     pub fn live_count(&self, members: &Members) -> usize {
         self.in_sync.iter().filter(|node| members.get(**node).is_some_and(|m| m.up)).count()
     }
 
-    /// The member is in sync and not the last one, so that it can be taken out.
+    /// The member is in sync and not the last one, so that it can be taken out, or a joiner.
     #[must_use]
     pub fn can_demote(&self, node: NodeId) -> bool {
-        self.in_sync.contains(&node) && self.in_sync.len() > 1
+        self.in_sync.contains(&node) && self.in_sync.len() > 1 || self.joined(node).is_some()
     }
 
     /// With fewer live in-sync members than this, writes wait.
@@ -99,7 +149,7 @@ impl Policy {
         }));
         let place = |partition: u32| {
             let targets = ring.targets(Partition(partition as u16), partition_bits, count);
-            Group { in_sync: targets.clone(), targets, view }
+            Group { in_sync: targets.clone(), targets, joiners: Vec::new(), left: Vec::new(), view }
         };
         let groups = (0..1_u32 << partition_bits).map(place).collect();
         Ok(Self { copies, groups: Arc::new(groups) })

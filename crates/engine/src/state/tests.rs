@@ -55,6 +55,18 @@ impl Log {
         self.push(Command::Demote { node, incarnation, groups }).unwrap()
     }
 
+    fn joining(&mut self, node: u16, groups: &[PgId]) -> Outcome {
+        let (node, groups) = (NodeId(node), groups.to_vec());
+        let incarnation = self.state.members.get(node).unwrap().incarnation;
+        self.push(Command::Joining { node, incarnation, groups }).unwrap()
+    }
+
+    fn in_sync(&mut self, node: u16, groups: &[(PgId, View)]) -> Outcome {
+        let (node, groups) = (NodeId(node), groups.to_vec());
+        let incarnation = self.state.members.get(node).unwrap().incarnation;
+        self.push(Command::InSync { node, incarnation, groups }).unwrap()
+    }
+
     fn create(&mut self, name: &str) -> Result<Vid, Refused> {
         let command = Command::CreateVdi {
             name: name.into(),
@@ -258,4 +270,85 @@ fn sizes_and_names_out_of_range_are_refused() {
     assert!(matches!(log.push(big), Err(Refused::Invalid(_))));
     log.push(Command::ResizeVdi { vid, size: 1 << 42 }).unwrap();
     assert_eq!(log.state.catalogue.get(vid).unwrap().object_count(), 1 << 20);
+}
+
+/// A herd of three of which one was lost, and writes went on without it.
+fn without_one(lost: u16) -> (Log, PgId, View) {
+    let mut log = Log::formatted(3);
+    log.gone(lost);
+    let (pg, view) = (log.first_group().0, log.first_group().1.view);
+    log.push(Command::Act { groups: vec![(pg, view)] }).unwrap();
+    let view = log.first_group().1.view;
+    (log, pg, view)
+}
+
+#[test]
+fn a_member_that_returns_joins_and_then_is_in_sync() {
+    let (mut log, pg, left) = without_one(1);
+    assert_eq!(log.joining(1, &[pg]), Outcome::Void, "it is not up");
+    log.join(1);
+    assert_eq!(log.first_group().1.view, left, "it takes no changes yet");
+    assert_eq!(log.joining(1, &[pg, pg]), Outcome::Done);
+    let joined = View(log.state.index.0);
+    let group = log.first_group().1;
+    assert_eq!((group.view, group.joined(NodeId(1))), (joined, Some(joined)));
+    assert_eq!(group.complete_before(NodeId(1)), left);
+    assert_eq!(log.state.joiners(group).count(), 1);
+    assert_eq!(group.live_count(&log.state.members), 2, "it does not count as a copy");
+    assert_eq!(log.joining(1, &[pg]), Outcome::Void, "it joins already");
+    assert_eq!(log.in_sync(1, &[(pg, View(joined.0 - 1))]), Outcome::Void, "another joining");
+    assert_eq!(log.in_sync(0, &[(pg, joined)]), Outcome::Void);
+    assert_eq!(log.in_sync(1, &[(pg, joined)]), Outcome::Done);
+    let group = log.first_group().1;
+    assert_eq!(group.view, View(log.state.index.0));
+    assert!(group.in_sync.contains(&NodeId(1)) && group.joiners.is_empty());
+    assert!(group.left.is_empty());
+    assert_eq!(log.in_sync(1, &[(pg, joined)]), Outcome::Void);
+}
+
+#[test]
+fn a_joiner_whose_life_ends_must_join_anew_and_no_act_is_needed() {
+    let (mut log, pg, left) = without_one(1);
+    log.join(1);
+    log.joining(1, &[pg]);
+    let joined = View(log.state.index.0);
+    log.gone(1);
+    let group = log.first_group().1;
+    assert!(group.view > joined && group.joiners.is_empty());
+    assert!(!group.has_lost(&log.state.members));
+    log.join(1);
+    assert_eq!(log.in_sync(1, &[(pg, joined)]), Outcome::Void);
+    assert_eq!(log.first_group().1.complete_before(NodeId(1)), left, "since its first loss");
+    log.joining(1, &[pg]);
+    assert_eq!(log.in_sync(1, &[(pg, joined)]), Outcome::Void);
+    // A life that ends without a word.
+    log.join(1);
+    assert!(log.first_group().1.joiners.is_empty());
+}
+
+#[test]
+fn a_joiner_whose_disk_fails_is_taken_out_of_the_write_set() {
+    let (mut log, pg, _) = without_one(1);
+    log.join(1);
+    log.joining(1, &[pg]);
+    assert_eq!(log.demote(1, &[pg]), Outcome::Done);
+    let group = log.first_group().1;
+    assert!(group.joiners.is_empty() && group.lacks(NodeId(1)));
+    assert_eq!(group.complete_before(NodeId(1)), View(0));
+}
+
+#[test]
+fn a_copy_that_lost_its_disk_is_compared_from_the_beginning() {
+    let mut log = Log::formatted(3);
+    let pg = log.first_group().0;
+    log.demote(2, &[pg]);
+    assert_eq!(log.first_group().1.complete_before(NodeId(2)), View(0));
+    log.joining(2, &[pg]);
+    let joined = View(log.state.index.0);
+    // The last in-sync members go; the joiner has everything, and is enough.
+    log.gone(0);
+    log.gone(1);
+    assert_eq!(log.in_sync(2, &[(pg, joined)]), Outcome::Done);
+    let group = log.first_group().1;
+    assert_eq!((group.in_sync.len(), group.live_count(&log.state.members)), (3, 1));
 }

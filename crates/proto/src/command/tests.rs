@@ -35,6 +35,12 @@ fn samples() -> Vec<Command> {
         Command::Shutdown { time_ns: 6 },
         Command::Ended { uuid: 1 << 99 },
         Command::Demote { node: NodeId(1), incarnation: Incarnation(2), groups: vec![pg, pg] },
+        Command::Joining { node: NodeId(2), incarnation: Incarnation(3), groups: vec![pg] },
+        Command::InSync {
+            node: NodeId(2),
+            incarnation: Incarnation(3),
+            groups: vec![(pg, View(5)), (pg, View(6))],
+        },
     ]
 }
 

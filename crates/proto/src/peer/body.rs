@@ -1,9 +1,10 @@
 //! Typed requests and replies, and their metadata bytes.
 
 use super::header::{BLOCKS_MAX, Header, LIST_MAX};
+use super::pull::{self, Listing, Pulled};
 use crate::block::checksum;
 use crate::wire::{Reader, WireError, Writer};
-use crate::{BLOCK_BYTES, Generation, Oid, Payload, Stamp, Vid, View};
+use crate::{BLOCK_BYTES, Generation, Oid, Partition, Payload, PolicyId, Stamp, Vid, View};
 
 const WRITE: u8 = 1;
 const HOLE: u8 = 2;
@@ -12,6 +13,9 @@ const READ: u8 = 4;
 const BARRIER: u8 = 5;
 const SETTLE: u8 = 6;
 const WATERMARK: u8 = 7;
+const LIST: u8 = 8;
+const PULL: u8 = 9;
+const COMPARE: u8 = 10;
 const REPLY: u8 = 0x80;
 
 /// A request of a gateway.
@@ -90,6 +94,31 @@ pub enum RequestBody {
     },
     /// Carries the watermark of an idle attachment; not answered.
     Watermark,
+    /// Objects of some groups, for a member that joins them. Answered by an in-sync member once
+    /// the log is applied up to `index`.
+    List {
+        /// The log entry since which the caller takes every change.
+        index: u64,
+        /// Class of the groups.
+        policy: PolicyId,
+        /// The listing begins with the first oid above this one.
+        after: Option<Oid>,
+        /// Which groups.
+        partitions: Vec<Partition>,
+    },
+    /// Blocks as an in-sync member has them, for a member that joins the object's group.
+    Pull {
+        /// As in `List`.
+        index: u64,
+        /// Object.
+        oid: Oid,
+        /// First block.
+        first_block: u32,
+        /// How many, at most [`BLOCKS_MAX`].
+        count: u32,
+        /// Otherwise only stamps and checksums.
+        with_data: bool,
+    },
 }
 
 /// State of one block on a replica.
@@ -178,6 +207,10 @@ pub enum ReplyBody {
     },
     /// What the replica holds that may not be everywhere.
     Unstable(Vec<Unstable>),
+    /// A part of the objects of some groups.
+    Listing(Listing),
+    /// Blocks of one object.
+    Pulled(Pulled),
 }
 
 impl Request {
@@ -228,6 +261,16 @@ impl Request {
                 });
             }
             RequestBody::Watermark => header.kind = WATERMARK,
+            RequestBody::List { index, policy, after, partitions } => {
+                (header.kind, header.view) = (LIST, View(*index));
+                header.count = partitions.len() as u32;
+                pull::put_groups(&mut meta, *policy, *after, partitions);
+            }
+            RequestBody::Pull { index, oid, first_block, count, with_data } => {
+                header.kind = if *with_data { PULL } else { COMPARE };
+                (header.view, header.oid) = (View(*index), oid.get());
+                (header.first_block, header.count) = (*first_block, *count);
+            }
         }
         (emit(header, meta, payload), payload)
     }
@@ -268,9 +311,24 @@ impl Request {
             BARRIER => RequestBody::Barrier { index: header.view.0 },
             SETTLE => RequestBody::Settle { oids: oids(header.count, &mut r)? },
             WATERMARK => RequestBody::Watermark,
+            LIST => {
+                let (policy, after, partitions) = pull::groups(header.count, &mut r)?;
+                RequestBody::List { index: header.view.0, policy, after, partitions }
+            }
+            PULL | COMPARE => {
+                blocks()?;
+                RequestBody::Pull {
+                    index: header.view.0,
+                    oid: oid(header.oid)?,
+                    first_block,
+                    count: header.count,
+                    with_data: header.kind == PULL,
+                }
+            }
             _ => return Err(WireError::Invalid("kind of a peer request")),
         };
-        let view = if header.kind == BARRIER { View(0) } else { header.view };
+        let waits = matches!(header.kind, BARRIER | LIST | PULL | COMPARE);
+        let view = if waits { View(0) } else { header.view };
         Ok(Self {
             id: header.id,
             vid: oid(header.oid)?.vid(),
@@ -290,8 +348,11 @@ impl RequestBody {
             Self::Write { oid, .. }
             | Self::Hole { oid, .. }
             | Self::Reset { oid, .. }
-            | Self::Read { oid, .. } => Some(*oid),
-            Self::Barrier { .. } | Self::Settle { .. } | Self::Watermark => None,
+            | Self::Read { oid, .. }
+            | Self::Pull { oid, .. } => Some(*oid),
+            Self::Barrier { .. } | Self::Settle { .. } | Self::Watermark | Self::List { .. } => {
+                None
+            }
         }
     }
 }
@@ -307,18 +368,28 @@ impl Reply {
             Ok(ReplyBody::Done) => {}
             Ok(ReplyBody::Blocks { blocks, data }) => {
                 (header.kind, header.count) = (REPLY | READ, blocks.len() as u32);
-                for block in blocks {
-                    let state = block.state as u8;
-                    meta.u64(block.stamp.get()).u32(block.checksum).u8(state).zeros(3);
-                }
+                blocks.iter().for_each(|block| put_block(&mut meta, block));
                 payload = Some(data);
             }
             Ok(ReplyBody::Unstable(list)) => {
                 (header.kind, header.count) = (REPLY | BARRIER, list.len() as u32);
-                for entry in list {
-                    meta.u64(entry.oid.get()).u32(entry.first_block).u32(entry.count);
-                    meta.u64(entry.stamp.get()).u8(entry.kind as u8).zeros(7);
+                list.iter().for_each(|entry| put_unstable(&mut meta, entry));
+            }
+            Ok(ReplyBody::Listing(listing)) => {
+                header.kind = REPLY | LIST;
+                header.count = listing.objects.len() as u32;
+                header.first_block = listing.unstable.len() as u32;
+                pull::put_listing(&mut meta, listing);
+            }
+            Ok(ReplyBody::Pulled(pulled)) => {
+                (header.kind, header.stamp) = (REPLY | PULL, pulled.base);
+                header.count = pulled.blocks.len() as u32;
+                header.first_block = pulled.unstable.len() as u32;
+                pulled.blocks.iter().for_each(|block| put_block(&mut meta, block));
+                for stamp in &pulled.unstable {
+                    meta.u64(stamp.get());
                 }
+                payload = Some(&pulled.data);
             }
             Err(error) => (header.status, header.view) = status(*error),
         }
@@ -351,6 +422,13 @@ impl Reply {
                     list.push(unstable(&mut r)?);
                 }
                 Ok(ReplyBody::Unstable(list))
+            }
+            (kind, 0) if kind == REPLY | LIST => {
+                Ok(ReplyBody::Listing(pull::listing(header, &mut r)?))
+            }
+            (kind, 0) if kind == REPLY | PULL => {
+                check_blocks(header)?;
+                Ok(ReplyBody::Pulled(pull::pulled(header, &mut r, data)?))
             }
             _ => return Err(WireError::Invalid("kind of a peer reply")),
         };
@@ -385,7 +463,7 @@ fn check_blocks(header: &Header) -> Result<(), WireError> {
     Ok(())
 }
 
-fn oid(value: u64) -> Result<Oid, WireError> {
+pub(super) fn oid(value: u64) -> Result<Oid, WireError> {
     Oid::from_wire(value).ok_or(WireError::Invalid("oid"))
 }
 
@@ -398,7 +476,16 @@ fn oids(count: u32, r: &mut Reader<'_>) -> Result<Vec<Oid>, WireError> {
     Ok(oids)
 }
 
-fn block(r: &mut Reader<'_>) -> Result<BlockMeta, WireError> {
+fn put_block(w: &mut Writer, block: &BlockMeta) {
+    w.u64(block.stamp.get()).u32(block.checksum).u8(block.state as u8).zeros(3);
+}
+
+pub(super) fn put_unstable(w: &mut Writer, entry: &Unstable) {
+    w.u64(entry.oid.get()).u32(entry.first_block).u32(entry.count);
+    w.u64(entry.stamp.get()).u8(entry.kind as u8).zeros(7);
+}
+
+pub(super) fn block(r: &mut Reader<'_>) -> Result<BlockMeta, WireError> {
     let (stamp, sum) = (Stamp::from_wire(r.u64()?), r.u32()?);
     let state = match r.u8()? {
         0 => BlockState::Absent,
@@ -410,7 +497,7 @@ fn block(r: &mut Reader<'_>) -> Result<BlockMeta, WireError> {
     Ok(BlockMeta { stamp, checksum: sum, state })
 }
 
-fn unstable(r: &mut Reader<'_>) -> Result<Unstable, WireError> {
+pub(super) fn unstable(r: &mut Reader<'_>) -> Result<Unstable, WireError> {
     let (object, first_block, count) = (oid(r.u64()?)?, r.u32()?, r.u32()?);
     let stamp = Stamp::from_wire(r.u64()?);
     let kind = match r.u8()? {

@@ -1,8 +1,8 @@
 use super::*;
 use crate::wire::WireError;
 use crate::{
-    BLOCK_BYTES, Buffer, Generation, Incarnation, NodeId, Oid, Payload, Stamp, Vid, View,
-    block_checksum,
+    BLOCK_BYTES, Buffer, Generation, Incarnation, NodeId, Oid, Partition, Payload, PolicyId, Stamp,
+    Vid, View, block_checksum,
 };
 use proptest::prelude::*;
 
@@ -23,12 +23,27 @@ fn requests() -> Vec<Request> {
         RequestBody::Barrier { index: 77 },
         RequestBody::Settle { oids: vec![oid(), Oid::map(oid().vid(), 0)] },
         RequestBody::Watermark,
+        RequestBody::List {
+            index: 9,
+            policy: PolicyId(2),
+            after: Some(oid()),
+            partitions: vec![Partition(3), Partition(77)],
+        },
+        RequestBody::List { index: 9, policy: PolicyId(0), after: None, partitions: Vec::new() },
+        RequestBody::Pull { index: 9, oid: oid(), first_block: 3, count: 4, with_data: true },
+        RequestBody::Pull { index: 9, oid: oid(), first_block: 3, count: 4, with_data: false },
     ];
+    let waits = |body: &RequestBody| {
+        matches!(
+            body,
+            RequestBody::Barrier { .. } | RequestBody::List { .. } | RequestBody::Pull { .. }
+        )
+    };
     let request = |(id, body)| Request {
         id: id as u64,
         vid: oid().vid(),
         generation: Generation(2),
-        view: if matches!(body, RequestBody::Barrier { .. }) { View(0) } else { View(5) },
+        view: if waits(&body) { View(0) } else { View(5) },
         stable: Stamp::new(Generation(2), 8),
         body,
     };
@@ -40,10 +55,30 @@ fn replies() -> Vec<Reply> {
     let meta = |state| BlockMeta { stamp, checksum: 3, state };
     let blocks = vec![meta(BlockState::Absent), meta(BlockState::Data), meta(BlockState::Hole)];
     let entry = Unstable { oid: oid(), first_block: 1, count: 2, stamp, kind: UnstableKind::Reset };
+    let (base, modified) = (stamp, View(8));
+    let listed = Listed { oid: oid(), object_shift: 22, base, modified, is_rotten: false };
     let results = [
         Ok(ReplyBody::Done),
-        Ok(ReplyBody::Blocks { blocks, data: Buffer::zeroed(BLOCK_BYTES).share() }),
+        Ok(ReplyBody::Blocks { blocks: blocks.clone(), data: Buffer::zeroed(BLOCK_BYTES).share() }),
         Ok(ReplyBody::Unstable(vec![entry])),
+        Ok(ReplyBody::Listing(Listing {
+            objects: vec![listed, Listed { is_rotten: true, ..listed }],
+            unstable: vec![entry],
+            next: Some(oid()),
+        })),
+        Ok(ReplyBody::Listing(Listing::default())),
+        Ok(ReplyBody::Pulled(Pulled {
+            base: stamp,
+            unstable: vec![stamp, Stamp::NONE],
+            blocks: blocks.clone(),
+            data: Buffer::zeroed(BLOCK_BYTES).share(),
+        })),
+        Ok(ReplyBody::Pulled(Pulled {
+            base: stamp,
+            unstable: Vec::new(),
+            blocks: blocks.clone(),
+            data: Payload::empty(),
+        })),
         Err(PeerError::StaleView(View(9))),
         Err(PeerError::Full),
     ];

@@ -15,7 +15,11 @@ fn copy(fill: u8, stamp: u64, state: BlockState) -> Copy {
 
 /// The first byte of the block that is written to all, or "hole", or "none".
 fn check(copies: &[Copy], expect: &str) {
-    let found = match repair(oid(), 5, 0, copies) {
+    check_beside(false, copies, expect);
+}
+
+fn check_beside(has_joiners: bool, copies: &[Copy], expect: &str) {
+    let found = match repair(oid(), 5, 0, copies, has_joiners) {
         None => "none".to_owned(),
         Some(Mutation::Write { first: 5, data, .. }) => data[0].to_string(),
         Some(Mutation::Hole { first: 5, count: 1 }) => "hole".to_owned(),
@@ -25,9 +29,17 @@ fn check(copies: &[Copy], expect: &str) {
 }
 
 #[test]
-fn equal_copies_need_no_repair() {
+fn equal_copies_are_written_anew_for_whoever_is_away() {
     let data = BlockState::Data;
-    check(&[copy(7, 4, data), copy(7, 4, data)], "none");
+    check(&[copy(7, 4, data), copy(7, 4, data)], "7");
+    check(&[copy(0, 4, BlockState::Hole)], "hole");
+}
+
+#[test]
+fn what_no_copy_has_needs_no_repair_but_for_a_joiner() {
+    let absent = || [copy(0, 0, BlockState::Absent), copy(0, 3, BlockState::Absent)];
+    check(&absent(), "none");
+    check_beside(true, &absent(), "hole");
     check(&[copy(0, 0, BlockState::Absent), copy(0, 3, BlockState::Absent)], "none");
     check(&[None, None], "none");
 }

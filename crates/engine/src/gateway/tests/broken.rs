@@ -12,7 +12,7 @@ use sheepdog_proto::{NodeId, Oid, PgId};
 
 use super::super::Place;
 use super::herd::Herd;
-use crate::state::ClusterState;
+use crate::state::{ClusterState, Group};
 
 /// Disks that have failed: every sheep has two, one for even partitions, one for odd ones.
 pub(super) type Broken = BTreeSet<(NodeId, u16)>;
@@ -40,10 +40,12 @@ impl Herd {
                 waiting.iter().any(|pg| pg.policy == vdi.policy)
             }
             RequestBody::Settle { .. } | RequestBody::Watermark => false,
+            RequestBody::List { .. } => true,
             RequestBody::Write { oid, .. }
             | RequestBody::Hole { oid, .. }
             | RequestBody::Reset { oid, .. }
-            | RequestBody::Read { oid, .. } => self.is_broken(place.node, state, *oid),
+            | RequestBody::Read { oid, .. }
+            | RequestBody::Pull { oid, .. } => self.is_broken(place.node, state, *oid),
         }
     }
 
@@ -52,14 +54,19 @@ impl Herd {
         pg.is_some_and(|pg| self.broken.contains(&(node, disk_of(pg))))
     }
 
-    /// Groups whose disk has failed, though the state has the sheep in sync with them.
+    /// With a disk that has failed nothing is joined.
+    pub(super) fn has_broken_disk(&self, node: NodeId) -> bool {
+        self.broken.iter().any(|(broken, _)| *broken == node)
+    }
+
+    /// Groups whose disk has failed, though the state has the sheep take their changes.
     fn broken_groups(&self, node: NodeId, state: &ClusterState) -> Vec<PgId> {
         let mut groups = Vec::new();
         for (policy, class) in (0..).map(sheepdog_proto::PolicyId).zip(state.policies.iter()) {
             for (partition, group) in (0..).map(sheepdog_proto::Partition).zip(class.groups.iter())
             {
                 let pg = PgId { policy, partition };
-                if group.in_sync.contains(&node) && self.broken.contains(&(node, disk_of(pg))) {
+                if group.takes(node) && self.broken.contains(&(node, disk_of(pg))) {
                     groups.push(pg);
                 }
             }
@@ -73,14 +80,15 @@ impl Herd {
         let before = self.newest().clone();
         let mut groups = self.broken_groups(node, &before);
         // With fewer copies than the minimum writes wait for good, as they should; a run must end.
-        let left = |pg: &PgId| before.group(*pg).map(|g| (g.in_sync.len() - 1, g.copies_min()));
+        let leaves = |g: &Group| g.in_sync.len() - usize::from(g.in_sync.contains(&node));
+        let left = |pg: &PgId| before.group(*pg).map(|g| (leaves(g), g.copies_min()));
         groups.retain(|pg| left(pg).is_some_and(|(left, min)| left >= min));
         if groups.is_empty() {
             return;
         }
         self.append(Command::Demote { node, incarnation, groups: groups.clone() });
         let after = self.newest().clone();
-        let is_out = |pg: &PgId| after.group(*pg).is_some_and(|g| !g.in_sync.contains(&node));
+        let is_out = |pg: &PgId| after.group(*pg).is_some_and(|g| !g.takes(node));
         let out: BTreeSet<PgId> = groups.into_iter().filter(is_out).collect();
         for store in &mut self.sheep[usize::from(node.0)].stores {
             store.lose(|oid| after.group_of(oid).is_some_and(|(pg, _)| out.contains(&pg)));
@@ -92,7 +100,8 @@ impl Herd {
         for node in (0..self.sheep.len() as u16).map(NodeId) {
             self.demote(node);
             let state = self.newest().clone();
-            if self.life(node).is_some() && !self.broken_groups(node, &state).is_empty() {
+            let waits = !self.broken_groups(node, &state).is_empty() || self.has_broken_disk(node);
+            if self.life(node).is_some() && waits {
                 self.kill(node);
                 self.start(node);
             }

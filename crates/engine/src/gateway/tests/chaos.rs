@@ -236,7 +236,7 @@ impl Run {
         self.herd.refused = None;
         self.herd.links.all.iter_mut().for_each(|link| link.is_stalled = false);
         for round in 0..20 {
-            if round > 1 && self.vms.iter().all(Vm::is_quiet) {
+            if round > 1 && self.vms.iter().all(Vm::is_quiet) && self.herd.is_complete() {
                 break;
             }
             for node in 0..self.herd.sheep.len() as u16 {
@@ -250,6 +250,7 @@ impl Run {
         }
         match self.vms.iter().find(|vm| !vm.is_quiet()) {
             Some(vm) => Err(format!("stuck: {:?}", vm.sessions)),
+            None if !self.herd.is_complete() => Err("copies that never come in sync".to_owned()),
             None => self.check_attached(),
         }
     }

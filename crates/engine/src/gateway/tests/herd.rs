@@ -18,7 +18,8 @@ use super::link::Links;
 use super::memory::Memory;
 use super::random::Random;
 use super::show::{describe, name, show, show_answer, show_reply};
-use crate::replica::{Admission, admit};
+use crate::join::{JOINER_ID, Joiner, Local};
+use crate::replica::{Admission, admit, lists};
 use crate::state::{ClusterState, Outcome};
 use crate::volume::{Answer, Operation, Refusal};
 
@@ -39,9 +40,19 @@ pub(super) struct Unit {
     /// Log entries applied.
     pub(super) applied: usize,
     pub(super) gateway: Gateway,
+    pub(super) joiner: Joiner,
     held: VecDeque<(u64, Request)>,
     /// Admitted, not yet done by the store.
-    queue: VecDeque<(u64, Request)>,
+    pub(super) queue: VecDeque<Job>,
+}
+
+/// Something for the store.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// It came by this connection.
+    Request(u64, Request),
+    /// The own joiner asks.
+    Local(u64, Local),
 }
 
 #[derive(Debug)]
@@ -205,6 +216,7 @@ impl Herd {
     pub(super) fn tick(&mut self, place: Place) {
         if let Some(unit) = self.unit(place) {
             unit.gateway.tick();
+            unit.joiner.tick(u64::MAX);
         }
         self.pump(place);
     }
@@ -222,8 +234,14 @@ impl Herd {
         self.broken.retain(|(broken, _)| *broken != node);
         let incarnation = Incarnation(self.log.len() as u64);
         let me = Me { node, incarnation };
-        let unit = |_| Unit {
+        let joiner = |shard| {
+            let mut joiner = Joiner::new(me, shard);
+            joiner.handle_state(self.newest().clone());
+            joiner
+        };
+        let unit = |shard| Unit {
             applied: self.log.len(),
+            joiner: joiner(shard),
             gateway: Gateway::new(me, self.newest().clone()),
             held: VecDeque::new(),
             queue: VecDeque::new(),
@@ -275,6 +293,7 @@ impl Herd {
             self.tell_grants(place, me, from, to);
         }
         if let Some(unit) = self.unit(place) {
+            unit.joiner.handle_state(state.clone());
             unit.gateway.handle_state(state);
         }
         self.pump(place);
@@ -321,6 +340,7 @@ impl Herd {
     pub(super) fn pump(&mut self, place: Place) {
         let Some(life) = self.life(place.node) else { return };
         let serial = life.serial;
+        self.pump_joiner(place, serial);
         let Some(unit) = self.unit(place) else { return };
         for action in unit.gateway.take_actions() {
             match action {
@@ -379,7 +399,11 @@ impl Herd {
         let (from, to) = (link.from, link.to);
         self.say(|| format!("{} <- {}: {}", name(from), name(to), show_reply(&reply)));
         if let Some(unit) = self.unit(from) {
-            unit.gateway.handle_reply(to, reply);
+            if reply.id & JOINER_ID == 0 {
+                unit.gateway.handle_reply(to, reply);
+            } else {
+                unit.joiner.handle_reply(to, reply);
+            }
         }
         self.pump(from);
         true
@@ -391,7 +415,10 @@ impl Herd {
         let Some(life) = sheep.life.as_mut() else { return };
         let unit = &mut life.units[usize::from(place.shard)];
         match admit(life.me, &states[unit.applied], &request) {
-            Admission::Execute => unit.queue.push_back((link, request)),
+            Admission::Execute => {
+                unit.joiner.note_change(&request.body);
+                unit.queue.push_back(Job::Request(link, request));
+            }
             Admission::Hold => unit.held.push_back((link, request)),
             Admission::Refuse(error) => {
                 self.links.reply(link, Reply { id: request.id, result: Err(error) });
@@ -402,10 +429,18 @@ impl Herd {
     /// The store does the next thing, or `overtaking`, the first read.
     pub(super) fn execute(&mut self, place: Place, overtaking: bool) -> bool {
         let Some(unit) = self.unit(place) else { return false };
-        let is_read =
-            |(_, request): &(u64, Request)| matches!(request.body, RequestBody::Read { .. });
+        let is_read = |job: &Job| {
+            matches!(job, Job::Request(_, Request { body: RequestBody::Read { .. }, .. }))
+        };
         let read = if overtaking { unit.queue.iter().position(is_read) } else { None };
-        let Some((link, request)) = unit.queue.remove(read.unwrap_or(0)) else { return false };
+        let (link, request) = match unit.queue.remove(read.unwrap_or(0)) {
+            Some(Job::Request(link, request)) => (link, request),
+            Some(Job::Local(token, local)) => {
+                self.execute_local(place, token, &local);
+                return true;
+            }
+            None => return false,
+        };
         let is_remote = self.links.all.iter().any(|l| l.id == link && l.from.node != place.node);
         let result = self.perform(place, &request, is_remote);
         self.say(|| format!("{} has done {}", name(place), show(&request)));
@@ -431,9 +466,16 @@ impl Herd {
         if self.lacks_disk(place, &self.states[applied], request) {
             return Err(PeerError::NotInSync);
         }
-        let Request { vid, generation, stable, body, .. } = request;
+        let Request { vid, generation, stable, view, body, .. } = request;
+        if let RequestBody::List { policy, after, partitions, .. } = body {
+            return Ok(self.list_groups(place, *policy, *after, partitions));
+        }
         let store = &mut self.sheep[usize::from(place.node.0)].stores[usize::from(place.shard)];
-        let mut result = store.execute(*vid, *generation, *stable, body);
+        let mut result = store.execute(*vid, *generation, (*stable, *view), body);
+        if let Ok(ReplyBody::Unstable(list)) = &mut result {
+            let (me, state) = (place.node, &self.states[applied]);
+            list.retain(|change| lists(me, state, change.oid));
+        }
         if let Ok(ReplyBody::Blocks { data, .. }) = &mut result
             && self.random.chance(unreadable)
         {

@@ -6,14 +6,18 @@
 //!   T2 a reset forgets older blocks and raises the base; the base of an object of which nothing
 //!      is left is remembered as long as the reset is unstable;
 //!   T3 what was applied is listed until a watermark of its own generation or a settlement; both
-//!      may be forgotten by a crash, data and lists may not.
+//!      may be forgotten by a crash, data and lists may not;
+//!   T4 an object knows the newest view under which a change of it came, applied or not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use sheepdog_proto::peer::{
-    BlockMeta, BlockState, PeerError, ReplyBody, RequestBody, Unstable, UnstableKind,
+    BlockMeta, BlockState, Listed, Listing, PeerError, Pulled, ReplyBody, RequestBody, Unstable,
+    UnstableKind,
 };
-use sheepdog_proto::{BLOCK_BYTES, Buffer, Generation, Oid, Payload, Stamp, Vid, block_checksum};
+use sheepdog_proto::{
+    BLOCK_BYTES, Buffer, Generation, ObjectKind, Oid, Payload, Stamp, Vid, View, block_checksum,
+};
 
 use super::random::Random;
 
@@ -27,6 +31,7 @@ struct Block {
 #[derive(Clone, Debug, Default)]
 struct Object {
     base: Stamp,
+    modified: View,
     blocks: BTreeMap<u32, Block>,
 }
 
@@ -48,10 +53,29 @@ impl Memory {
         &mut self,
         vid: Vid,
         generation: Generation,
-        stable: Stamp,
+        (stable, view): (Stamp, View),
         body: &RequestBody,
     ) -> Result<ReplyBody, PeerError> {
         self.watermark(vid, stable);
+        let result = self.carry_out(vid, generation, body);
+        let changes = matches!(
+            body,
+            RequestBody::Write { .. } | RequestBody::Hole { .. } | RequestBody::Reset { .. }
+        );
+        if let Some(oid) = body.oid()
+            && changes
+        {
+            self.raise(oid, view); // T4
+        }
+        result
+    }
+
+    pub(super) fn carry_out(
+        &mut self,
+        vid: Vid,
+        generation: Generation,
+        body: &RequestBody,
+    ) -> Result<ReplyBody, PeerError> {
         match body {
             RequestBody::Write { oid, first_block, stamp, checksums, data, .. } => {
                 for (position, sum) in checksums.iter().enumerate() {
@@ -77,6 +101,10 @@ impl Memory {
                 Ok(ReplyBody::Done)
             }
             RequestBody::Watermark => Ok(ReplyBody::Done),
+            RequestBody::List { .. } => unreachable!("the herd lists for groups"),
+            RequestBody::Pull { oid, first_block, count, with_data, .. } => {
+                self.pull(*oid, *first_block, *count, *with_data)
+            }
         }
     }
 
@@ -148,6 +176,100 @@ impl Memory {
             buffer.share()
         };
         Ok(ReplyBody::Blocks { blocks: metas, data })
+    }
+
+    fn pull(
+        &self,
+        oid: Oid,
+        first: u32,
+        count: u32,
+        with_data: bool,
+    ) -> Result<ReplyBody, PeerError> {
+        let Ok(ReplyBody::Blocks { blocks, mut data }) = self.read(oid, first, count) else {
+            return Err(PeerError::Corrupt);
+        };
+        if !with_data {
+            data = Payload::empty();
+        }
+        let unstable = self.unstable.iter().filter(|c| c.1 == oid).map(|c| c.0).collect();
+        Ok(ReplyBody::Pulled(Pulled { base: self.base(oid), unstable, blocks, data }))
+    }
+
+    /// The object, if there is one, counts as changed under the view.
+    pub(super) fn raise(&mut self, oid: Oid, view: View) {
+        if let Some(object) = self.objects.get_mut(&oid) {
+            object.modified = object.modified.max(view);
+        }
+    }
+
+    /// Stamps, whether bytes can be read or not.
+    pub(super) fn stamps(&mut self, oid: Oid, first: u32, count: u32) -> ReplyBody {
+        let rotten = std::mem::take(&mut self.rotten);
+        let result = self.pull(oid, first, count, false);
+        self.rotten = rotten;
+        result.expect("nothing is rotten")
+    }
+
+    /// What came on the list since is known to be everywhere.
+    pub(super) fn settle_since(&mut self, before: &[Unstable]) {
+        let known: BTreeSet<(Stamp, Oid)> = before.iter().map(|c| (c.stamp, c.oid)).collect();
+        self.unstable.retain(|change| known.contains(&(change.0, change.1)));
+    }
+
+    /// Takes changes back.
+    pub(super) fn undo(&mut self, changes: &[Unstable]) {
+        for change in changes {
+            let oid = change.oid;
+            self.unstable.retain(|c| (c.0, c.1) != (change.stamp, oid));
+            if change.kind == UnstableKind::Reset {
+                self.remove(oid);
+            } else if let Some(object) = self.objects.get_mut(&oid) {
+                let numbers = change.first_block..change.first_block + change.count;
+                object.blocks.retain(|number, block| {
+                    !numbers.contains(number) || block.stamp != change.stamp
+                });
+                object.modified = View(0);
+                let blocks = &object.blocks;
+                self.rotten.retain(|(o, number)| *o != oid || blocks.contains_key(number));
+                self.tidy(oid);
+            }
+        }
+    }
+
+    /// The object goes, unless it was changed under a view that is not older.
+    pub(super) fn drop_before(&mut self, oid: Oid, before: View) {
+        if self.objects.get(&oid).is_some_and(|object| object.modified < before) {
+            self.remove(oid);
+        }
+    }
+
+    fn remove(&mut self, oid: Oid) {
+        self.objects.remove(&oid);
+        self.unstable.retain(|change| change.1 != oid);
+        self.left.retain(|change| change.1 != oid);
+        self.rotten.retain(|(rotten, _)| *rotten != oid);
+    }
+
+    /// All objects, in small parts.
+    pub(super) fn objects(&self, after: Option<Oid>, limit: usize) -> Listing {
+        let above = self.objects.iter().filter(|(oid, _)| after.is_none_or(|after| **oid > after));
+        let listed = |(oid, object): (&Oid, &Object)| Listed {
+            oid: *oid,
+            object_shift: if oid.kind() == ObjectKind::Map { 22 } else { 20 },
+            base: object.base,
+            modified: object.modified,
+            is_rotten: false,
+        };
+        let all: Vec<Listed> = above.map(listed).take(limit + 1).collect();
+        let objects: Vec<Listed> = all.iter().take(limit).copied().collect();
+        let next = if all.len() > limit { objects.last().map(|object| object.oid) } else { None };
+        Listing { objects, unstable: Vec::new(), next }
+    }
+
+    /// The list of all VDIs.
+    pub(super) fn list_all(&self) -> Vec<Unstable> {
+        let vids: BTreeSet<Vid> = self.unstable.iter().map(|change| change.1.vid()).collect();
+        vids.into_iter().flat_map(|vid| self.list(vid)).collect()
     }
 
     fn watermark(&mut self, vid: Vid, stable: Stamp) {

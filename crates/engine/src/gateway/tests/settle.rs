@@ -84,6 +84,7 @@ impl Herd {
         self.links.mend(at);
         if let Some(unit) = self.unit(from) {
             unit.gateway.handle_reconnect(to);
+            unit.joiner.handle_reconnect(to);
         }
         self.pump(from);
     }
@@ -119,6 +120,11 @@ impl Herd {
             }
         }
         Ok(())
+    }
+
+    /// Every copy that should be in sync is.
+    pub(super) fn is_complete(&mut self) -> bool {
+        self.newest().groups().all(|(_, g)| g.targets.iter().all(|node| g.in_sync.contains(node)))
     }
 
     /// No gateway remembers anything of operations that have ended.
