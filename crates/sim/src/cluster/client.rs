@@ -354,7 +354,7 @@ impl World {
     /// An operator's command has had its effect, or none.
     fn handle_commanded(&mut self, caller: Caller, index: Option<usize>) {
         let known = &mut self.clients[caller.client];
-        if known.phase == Phase::Commanding {
+        if caller.session == known.sessions && known.phase == Phase::Commanding {
             known.phase = Phase::Away;
         }
         let Some(index) = index else { return };

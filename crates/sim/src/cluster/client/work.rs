@@ -6,6 +6,7 @@ use sheepdog_proto::command::Command;
 
 use super::super::check::history::{SECTOR, tagged};
 use super::super::control::Proposed;
+use super::super::event::Caller;
 use super::super::world::World;
 use super::{Pending, Shape};
 
@@ -50,7 +51,7 @@ impl World {
         let (Some(vid), objects) = (known.vid, known.objects) else { return };
         if objects < 5 {
             let size = (objects + 1) << 20;
-            let caller = self.caller(client);
+            let caller = Caller { client, session: 0 }; // it goes on meanwhile
             let command = Command::ResizeVdi { vid, size };
             self.propose(0, 0, command, Proposed::Operator(caller));
         }
