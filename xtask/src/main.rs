@@ -3,7 +3,8 @@
 //! Why: one entry, in Rust, that does the same at home and in CI.
 //! Way: `main` picks a command; [`groups`] runs the whole test, [`setup`] installs what tests
 //!      need, [`tidy`] checks the house style of STYLE.md, `bench` measures, `soak` kills, `cuts`
-//!      cuts power, [`mutants`] puts faults in, [`repository`] finds the files.
+//!      cuts power, [`sim`] simulates clusters, [`mutants`] puts faults in, [`repository`] finds
+//!      the files.
 //! Not here: anything a shipped program needs.
 
 mod bench;
@@ -15,6 +16,7 @@ mod mutants;
 mod process;
 mod repository;
 mod setup;
+mod sim;
 mod soak;
 mod tidy;
 
@@ -39,6 +41,11 @@ cargo xtask COMMAND
                                     a run that was stopped is gone on with
   soak-cuts [--seeds N]             cut the power of the store until this commit has N seeds
                                     (10,000) in docs/ledger/soak-cuts.md; goes on likewise
+  sim [--seeds N] [--from S]        build as for release and run N seeds (1,000) of simulated
+                                    clusters from seed S (0) on two threads; what they reached
+                                    and what they found is printed. Example:
+                                    cargo xtask sim --seeds 20000 --from 5000
+  sim --show S                      every event of one seed, a line each
   mutants [--only NAME]...          put each fault of xtask/mutants into a clone of this commit
                                     and run the tests, until docs/ledger/mutants.md says for
                                     all who noticed them; a run that was stopped is gone on with
@@ -55,7 +62,8 @@ Environment that `test` sets for the tests
   SHEEPDOG_TEST_CACHE  as above, always set
   SHEEPDOG_BIN         the folder with the `sheep` and `dog` that were built
   Everything else is passed on as it is, so sizes are chosen there: SHEEPDOG_SEEDS (how many
-  seeds the simulator runs), PROPTEST_CASES (how many inputs a property test tries).
+  seeds the gateway's herd runs), SHEEPDOG_SIM_SEEDS (how many the cluster simulator runs),
+  PROPTEST_CASES (how many inputs a property test tries).
 ";
 
 fn main() -> ExitCode {
@@ -87,6 +95,7 @@ fn run(words: &[&str]) -> Result<bool> {
         ["bench", options @ ..] => bench::run(&Repository::open()?, options),
         ["soak-kill", options @ ..] => soak::run(&Repository::open()?, options),
         ["soak-cuts", options @ ..] => cuts::run(&Repository::open()?, options),
+        ["sim", options @ ..] => sim::run(&Repository::open()?, options),
         ["mutants", options @ ..] => mutants::run(&Repository::open()?, options),
         ["fix"] => {
             let repository = Repository::open()?;

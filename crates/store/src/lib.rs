@@ -6,6 +6,7 @@
 //!      is true (`store`). Changes go to a write-ahead log (`wal`), what is known of them is in
 //!      memory (`contents`), checkpoints put everything in place (`format` has the bytes).
 //!      [`Home`] owns the directory of one sheep: its lock, its name, the places of its stores.
+//!      [`serve`] says in the store's words what another sheep asks for.
 //!      [`inspect`] shows what is on a disk without a sheep.
 //! Holds: ST1 to ST6, in `store`, each quoted where it is kept.
 //! Not here: nodes, placement, views as anything but numbers (engine); threads (sheep).
@@ -19,6 +20,7 @@ pub mod home;
 pub mod inspect;
 mod layout;
 mod request;
+pub mod serve;
 mod shape;
 mod store;
 mod tombstone;

@@ -16,12 +16,12 @@ use std::time::{Duration, Instant};
 
 use sheepdog_proto::Oid;
 use sheepdog_proto::peer::Reply as PeerReply;
+use sheepdog_store::serve::peer_result;
 use sheepdog_store::{BUCKETS, Listing, Reply, Request, Store, StoreError, bucket_of};
 use tokio::sync::oneshot;
 
 use super::Shard;
 use super::mover::Moving;
-use super::replica::translate;
 use super::store_link::{StoreLink, StoreResult, Then, failure};
 
 /// After so long the log says once more that a disk is full.
@@ -306,7 +306,7 @@ impl Shard {
         match then {
             Then::Reply { reply_to, id, bytes, started } => {
                 self.note_replica(bytes, started, result.is_ok());
-                self.reply(&reply_to, PeerReply { id, result: translate(result) });
+                self.reply(&reply_to, PeerReply { id, result: peer_result(result) });
             }
             Then::Tell(waiting) => {
                 let _ = waiting.send(result);

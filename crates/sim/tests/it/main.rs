@@ -1,7 +1,9 @@
-//! The model's walks: the protocol holds, and each of its rules is there for a reason.
+//! The model's walks: the protocol holds, and each of its rules is there for a reason; and seeds of
+//! the cluster simulator.
 //!
 //! Way: `SHEEPDOG_MODEL=large` walks farther (minutes, gigabytes; wants an optimized build).
 
+mod cluster;
 mod protocol;
 mod rule;
 

@@ -174,6 +174,11 @@ impl FakeDisk {
         self.lock().faults.push((fault, after));
     }
 
+    /// What was to fail and has not yet will not.
+    pub fn clear_faults(&self) {
+        self.lock().faults.clear();
+    }
+
     /// Bytes the disk can hold from now on, counted in 4 KiB pages. A file is made only where a
     /// byte is left.
     pub fn set_capacity(&self, bytes: Option<u64>) {

@@ -1,0 +1,324 @@
+//! Taking and letting go of VDIs, and their operations (as the daemon's `shard::attach` and
+//! `shard::door`).
+//!
+//! Holds:
+//!   A2 a VDI that is being let go is let go completely before it is taken again.
+
+use std::collections::BTreeMap;
+
+use sheepdog_engine::gateway::Place;
+use sheepdog_engine::state::{Outcome, Refused};
+use sheepdog_engine::volume::{Answer, Operation, Refusal};
+use sheepdog_proto::command::Command;
+use sheepdog_proto::{Generation, Vid};
+
+use super::control::Proposed;
+use super::event::{Caller, Event, Inside, Told};
+use super::show;
+use super::world::World;
+
+/// How long a VDI's owner may take to let go before an attach is refused.
+const HAND_OVER_NS: u64 = 1_000_000_000;
+
+/// What a shard's clients wait for.
+#[derive(Debug, Default)]
+pub(super) struct Door {
+    attaching: BTreeMap<Vid, Acquire>,
+    detaching: BTreeMap<Vid, LetGo>,
+    operations: BTreeMap<u64, (Caller, u64)>,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Acquire {
+    waiting: Vec<Caller>,
+    until: u64,
+    stage: Stage,
+    /// It shall be let go again as soon as this has ended.
+    is_unwanted: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Asked,
+    /// Until this entry is applied.
+    Applies(usize),
+    Granted,
+}
+
+#[derive(Debug, Default)]
+struct LetGo {
+    waiting: Vec<Caller>,
+    /// Who wants it afterwards.
+    after: Vec<Caller>,
+    /// The detachment is in the log.
+    at: Option<(usize, Generation)>,
+}
+
+impl World {
+    pub(super) fn attach(&mut self, place: Place, caller: Caller, vid: Vid) {
+        let until = self.now + HAND_OVER_NS;
+        if self.is_leaving(place) {
+            self.tell(caller, Told::Attached(Err(Refusal::Stopping)));
+            return;
+        }
+        let Some(shard) = self.shard(place) else { return };
+        if let Some(letting) = shard.door.detaching.get_mut(&vid) {
+            letting.after.push(caller); // A2
+        } else if shard.gateway.is_live(vid) {
+            self.tell_attached(place, vid, caller);
+        } else if let Some(acquire) = shard.door.attaching.get_mut(&vid) {
+            acquire.waiting.push(caller);
+        } else {
+            let (waiting, stage) = (vec![caller], Stage::Asked);
+            let acquire = Acquire { waiting, until, stage, is_unwanted: false };
+            shard.door.attaching.insert(vid, acquire);
+            self.grant(place, vid);
+        }
+    }
+
+    fn is_leaving(&self, place: Place) -> bool {
+        self.sheep[usize::from(place.node.0)].life.as_ref().is_some_and(|life| life.is_leaving)
+    }
+
+    /// Asks the log for the VDI, or waits for what must come before.
+    fn grant(&mut self, place: Place, vid: Vid) {
+        let sheep = usize::from(place.node.0);
+        let Some(state) = self.state_of(place) else { return };
+        let Some((me, serial)) = self.sheep[sheep].life.as_ref().map(|l| (l.me, l.serial)) else {
+            return;
+        };
+        let Some(vdi) = state.catalogue.get(vid) else {
+            self.end_attaching(place, vid, &Err(Refusal::NoVdi));
+            return;
+        };
+        let Some(owner) = vdi.attachment.clone() else {
+            self.set_stage(place, vid, Stage::Asked);
+            let (node, incarnation) = (me.node, me.incarnation);
+            let command = Command::Attach { vid, node, incarnation, time_ns: self.now };
+            self.propose(sheep, serial, command, Proposed::Attach { shard: place.shard, vid });
+            return;
+        };
+        if owner.node == me.node && owner.incarnation == me.incarnation {
+            self.set_stage(place, vid, Stage::Granted);
+            self.trace.count("attach granted");
+            self.step(place, |gateway| gateway.handle_granted(vid, &owner));
+            if self.shard(place).is_some_and(|shard| shard.gateway.is_live(vid)) {
+                self.end_attaching(place, vid, &Ok(()));
+            }
+            return;
+        }
+        let until = self.shard(place).and_then(|shard| Some(shard.door.attaching.get(&vid)?.until));
+        match until {
+            Some(until) if self.now < until => {
+                self.set_stage(place, vid, Stage::Applies(state.index.0 as usize + 1));
+                let what = Inside::Impatient { shard: place.shard, vid };
+                self.queue.push(until, Event::Life { sheep, life: serial, what });
+            }
+            _ => {
+                let (node, since_ns) = (owner.node, owner.since_ns);
+                let refusal = Refusal::Locked { node, address: String::new(), since_ns };
+                self.end_attaching(place, vid, &Err(refusal));
+            }
+        }
+    }
+
+    fn set_stage(&mut self, place: Place, vid: Vid, stage: Stage) {
+        if let Some(shard) = self.shard(place)
+            && let Some(acquire) = shard.door.attaching.get_mut(&vid)
+        {
+            acquire.stage = stage;
+        }
+    }
+
+    /// The other owner had its time.
+    pub(super) fn handle_impatience(&mut self, place: Place, vid: Vid) {
+        let Some(shard) = self.shard(place) else { return };
+        let acquire = shard.door.attaching.get(&vid);
+        if acquire.is_some_and(|acquire| matches!(acquire.stage, Stage::Applies(_))) {
+            self.grant(place, vid);
+        }
+    }
+
+    /// What the log did with the wish.
+    pub(super) fn note_outcome(
+        &mut self,
+        place: Place,
+        vid: Vid,
+        outcome: Result<Outcome, Refused>,
+        index: usize,
+    ) {
+        let index = match outcome {
+            Ok(Outcome::Void) => return self.note_refused(place, vid),
+            Ok(_) => index,
+            Err(Refused::Locked(owner)) => owner.index.0 as usize,
+            Err(Refused::NoVdi) => {
+                return self.end_attaching(place, vid, &Err(Refusal::NoVdi));
+            }
+            Err(_) => return self.note_refused(place, vid),
+        };
+        self.set_stage(place, vid, Stage::Applies(index));
+        self.wake_door(place);
+    }
+
+    pub(super) fn note_refused(&mut self, place: Place, vid: Vid) {
+        self.end_attaching(place, vid, &Err(Refusal::Stopping));
+    }
+
+    /// The shard has applied more of the log.
+    pub(super) fn wake_door(&mut self, place: Place) {
+        let Some(shard) = self.shard(place) else { return };
+        let applied = shard.applied;
+        let due = |acquire: &Acquire| matches!(acquire.stage, Stage::Applies(i) if i <= applied);
+        let taken = shard.door.attaching.iter().filter(|(_, acquire)| due(acquire));
+        let taken: Vec<Vid> = taken.map(|(vid, _)| *vid).collect();
+        let gone = shard.door.detaching.iter().filter_map(|(vid, let_go)| {
+            let (index, generation) = let_go.at.filter(|(index, _)| *index <= applied)?;
+            (index <= applied).then_some((*vid, generation))
+        });
+        let gone: Vec<(Vid, Generation)> = gone.collect();
+        for (vid, generation) in gone {
+            self.step(place, |gateway| gateway.forget(vid, generation));
+            self.end_detaching(place, vid);
+        }
+        for vid in taken {
+            self.grant(place, vid);
+        }
+    }
+
+    fn end_attaching(&mut self, place: Place, vid: Vid, result: &Result<(), Refusal>) {
+        let Some(shard) = self.shard(place) else { return };
+        let Some(acquire) = shard.door.attaching.remove(&vid) else { return };
+        for caller in acquire.waiting {
+            match result {
+                Ok(()) => self.tell_attached(place, vid, caller),
+                Err(refusal) => self.tell(caller, Told::Attached(Err(refusal.clone()))),
+            }
+        }
+        if acquire.is_unwanted {
+            self.detach(place, None, vid);
+        }
+    }
+
+    fn tell_attached(&mut self, place: Place, vid: Vid, caller: Caller) {
+        let state = self.state_of(place);
+        let vdi = state.as_ref().and_then(|state| state.catalogue.get(vid));
+        let owner = vdi.and_then(|vdi| vdi.attachment.as_ref());
+        let generation = owner.map(|owner| owner.generation).ok_or(Refusal::Fenced);
+        self.tell(caller, Told::Attached(generation));
+    }
+
+    pub(super) fn note_live(&mut self, place: Place, vid: Vid) {
+        self.say(|| format!("{vid} is live at {}", show::place(place)));
+        self.trace.count("attachment live");
+        self.end_attaching(place, vid, &Ok(()));
+    }
+
+    pub(super) fn note_lost(&mut self, place: Place, vid: Vid) {
+        self.say(|| format!("{vid} is lost at {}", show::place(place)));
+        self.trace.count("attachment lost");
+        self.end_attaching(place, vid, &Err(Refusal::Fenced));
+        self.end_detaching(place, vid);
+    }
+
+    pub(super) fn detach(&mut self, place: Place, caller: Option<Caller>, vid: Vid) {
+        let Some(shard) = self.shard(place) else { return };
+        if let Some(acquire) = shard.door.attaching.get_mut(&vid) {
+            acquire.is_unwanted = true;
+            return;
+        }
+        if !shard.gateway.attached().any(|(attached, _)| attached == vid) {
+            caller.into_iter().for_each(|caller| self.tell(caller, Told::Detached));
+            return;
+        }
+        shard.door.detaching.entry(vid).or_default().waiting.extend(caller);
+        self.step(place, |gateway| gateway.drain(vid));
+    }
+
+    /// The gateway has drained: the log may give the VDI to others.
+    pub(super) fn let_go(&mut self, place: Place, vid: Vid, generation: Generation) {
+        let sheep = usize::from(place.node.0);
+        let Some(life) = self.sheep[sheep].life.as_ref().map(|life| life.serial) else { return };
+        self.trace.count("attachment drained");
+        let then = Proposed::Detach { shard: place.shard, vid, generation };
+        self.propose(sheep, life, Command::Detach { vid, generation }, then);
+    }
+
+    pub(super) fn note_let_go(
+        &mut self,
+        place: Place,
+        vid: Vid,
+        generation: Generation,
+        index: usize,
+    ) {
+        let Some(shard) = self.shard(place) else { return };
+        shard.door.detaching.entry(vid).or_default().at = Some((index, generation));
+        self.wake_door(place);
+    }
+
+    fn end_detaching(&mut self, place: Place, vid: Vid) {
+        let Some(shard) = self.shard(place) else { return };
+        let Some(let_go) = shard.door.detaching.remove(&vid) else { return };
+        for caller in let_go.waiting {
+            self.tell(caller, Told::Detached);
+        }
+        for caller in let_go.after {
+            self.attach(place, caller, vid);
+        }
+    }
+
+    /// Lets go of everything, then says good-bye.
+    pub(super) fn leave(&mut self, sheep: usize) {
+        let Some(life) = self.sheep[sheep].life.as_mut() else { return };
+        let is_first = !std::mem::replace(&mut life.is_leaving, true);
+        let (serial, me) = (life.serial, life.me);
+        let mut is_attached = false;
+        for shard in 0..self.profile.shards {
+            let place = Place { node: me.node, shard };
+            let Some(shard) = self.shard(place) else { continue };
+            let vids: Vec<Vid> = shard.gateway.attached().map(|(vid, _)| vid).collect();
+            is_attached |= !vids.is_empty();
+            if is_first {
+                vids.into_iter().for_each(|vid| self.detach(place, None, vid));
+            }
+        }
+        if is_attached {
+            let what = Inside::Leave;
+            self.later(10_000_000, Event::Life { sheep, life: serial, what });
+            return;
+        }
+        for shard in 0..self.profile.shards {
+            if let Some(shard) = self.shard(Place { node: me.node, shard }) {
+                let _ = shard.store.store_mut().checkpoint(); // the next start replays more
+            }
+        }
+        let gone = Command::Gone { node: me.node, incarnation: me.incarnation };
+        self.propose(sheep, serial, gone, Proposed::Leave);
+    }
+
+    pub(super) fn submit(
+        &mut self,
+        place: Place,
+        (caller, number): (Caller, u64),
+        vid: Vid,
+        operation: Operation,
+    ) {
+        let Some(shard) = self.shard(place) else { return };
+        shard.door.last += 1;
+        let token = shard.door.last;
+        shard.door.operations.insert(token, (caller, number));
+        self.step(place, |gateway| gateway.submit(vid, operation, token));
+    }
+
+    pub(super) fn answer(&mut self, place: Place, token: u64, result: Result<Answer, Refusal>) {
+        let Some(shard) = self.shard(place) else { return };
+        if let Some((caller, number)) = shard.door.operations.remove(&token) {
+            self.tell(caller, Told::Answer { number, result });
+        }
+    }
+
+    fn tell(&mut self, caller: Caller, what: Told) {
+        let delay = self.random.between(1_000, 50_000);
+        self.later(delay, Event::Told { caller, what });
+    }
+}

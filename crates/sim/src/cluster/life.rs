@@ -1,0 +1,297 @@
+//! Sheep and their lives: how a process begins, stands still, and ends.
+//!
+//! Way: `start` opens the stores and joins; `kill` and `cut_power` end a life at once, `Leave`
+//!      in order; what was told to the disks stays in them, or what power left of it.
+//! Holds:
+//!   L1 a life is ended from outside, or by itself when the log holds it for gone, as in the
+//!      daemon (`control::check_alive`), or when a store of it has failed (it has one disk).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use sheepdog_engine::gateway::{Gateway, Me, Place};
+use sheepdog_proto::command::{Addresses, Command};
+use sheepdog_proto::{Incarnation, NodeId, Vid};
+use sheepdog_store::{FakeDisk, Options, Store};
+
+use super::control::Proposed;
+use super::door::Door;
+use super::event::{Event, Inside, Message};
+use super::link::Link;
+use super::shard::Held;
+use super::store::StoreLink;
+use super::world::World;
+use sheepdog_proto::peer::Reply;
+
+/// Time between two ticks of a process.
+pub(super) const TICK: u64 = 100_000_000;
+
+/// One machine with its disks.
+#[derive(Debug)]
+pub(super) struct Sheep {
+    /// One for each shard.
+    pub(super) disks: Vec<FakeDisk>,
+    pub(super) life: Option<Life>,
+    /// It is cut off from the log.
+    pub(super) is_off_log: bool,
+    /// How slow its disks are: a turn takes between these.
+    pub(super) disk_ns: (u64, u64),
+}
+
+/// One process.
+#[derive(Debug)]
+pub(super) struct Life {
+    pub(super) serial: u64,
+    pub(super) me: Me,
+    /// Index of the last entry that the control thread has applied; zero before the join.
+    pub(super) followed: usize,
+    /// Index up to which entries are on their way to it.
+    pub(super) fed: usize,
+    /// When the last entry, and the last letter, arrives.
+    pub(super) last_entry: u64,
+    pub(super) last_mail: u64,
+    pub(super) shards: Vec<Shard>,
+    /// Opened, but not joined yet.
+    stores: Vec<Store>,
+    /// Answers of the log whose entry is not applied yet.
+    pub(super) waiting: BTreeMap<usize, u64>,
+    /// What has come since it stands still.
+    pub(super) stopped: Option<VecDeque<Inside>>,
+    /// It dies after so many actions.
+    pub(super) fuse: Option<u64>,
+    /// It was asked to end in order.
+    pub(super) is_leaving: bool,
+}
+
+/// One shard of a life.
+#[derive(Debug)]
+pub(super) struct Shard {
+    /// Index of the last entry applied.
+    pub(super) applied: usize,
+    pub(super) gateway: Gateway,
+    pub(super) store: StoreLink,
+    pub(super) held: Vec<Held>,
+    pub(super) local_replies: VecDeque<Reply>,
+    pub(super) links: BTreeMap<Place, Link>,
+    /// The newest connection of each calling shard.
+    pub(super) incoming: BTreeMap<Place, u64>,
+    pub(super) door: Door,
+    pub(super) swept: BTreeSet<Vid>,
+    pub(super) has_turn: bool,
+    pub(super) last_apply: u64,
+}
+
+pub(super) fn uuid(sheep: usize) -> u128 {
+    0x51_0000_0000_0000_0000_0000 + sheep as u128
+}
+
+impl World {
+    /// Starts a process: what is on the disks is opened, then the others are told.
+    pub(super) fn start(&mut self, sheep: usize) {
+        if self.sheep[sheep].life.is_some() {
+            return;
+        }
+        let mut stores = Vec::new();
+        for (shard, disk) in self.sheep[sheep].disks.iter().enumerate() {
+            let options =
+                Options { node: uuid(sheep), shard: shard as u16, ..self.profile.store_options() };
+            match Store::open(Box::new(disk.clone()), options) {
+                Ok((store, _)) => stores.push(store),
+                Err(error) => {
+                    self.blame(format!(
+                        "sheep {sheep}: its store {shard} cannot be opened: {error}"
+                    ));
+                    return;
+                }
+            }
+        }
+        self.lives += 1;
+        let serial = self.lives;
+        let me = Me { node: NodeId(sheep as u16), incarnation: Incarnation(0) };
+        self.sheep[sheep].life = Some(Life::new(serial, me, stores));
+        self.say(|| format!("sheep {sheep} starts life {serial}"));
+        let join = self.join_command(sheep);
+        self.propose(sheep, serial, join, Proposed::Join);
+    }
+
+    pub(super) fn join_command(&self, sheep: usize) -> Command {
+        Command::Join {
+            uuid: uuid(sheep),
+            zone: sheep as u32,
+            weight: 16,
+            shards: self.profile.shards,
+            addresses: Addresses::default(),
+        }
+    }
+
+    /// The life has a number; it serves from now on.
+    pub(super) fn handle_joined(&mut self, sheep: usize, index: usize) {
+        let state = self.log.state(index).clone();
+        let now = self.now;
+        let Some(life) = self.sheep[sheep].life.as_mut() else { return };
+        life.me.incarnation = Incarnation(index as u64);
+        (life.followed, life.fed) = (index, index);
+        let me = life.me;
+        let shard = |store| Shard::new(Gateway::new(me, state.clone()), store, index, now);
+        life.shards = std::mem::take(&mut life.stores).into_iter().map(shard).collect();
+        let serial = life.serial;
+        self.say(|| format!("sheep {sheep} has joined as of entry {index}"));
+        for shard in 0..self.profile.shards {
+            self.sweep_deleted(Place { node: me.node, shard });
+        }
+        let first = self.random.below(TICK);
+        self.later(first, Event::Life { sheep, life: serial, what: Inside::Tick });
+        self.feed(sheep);
+    }
+
+    /// The process is gone; its disks keep what they were told.
+    pub(super) fn kill(&mut self, sheep: usize, why: &str) {
+        self.say(|| format!("sheep {sheep} dies: {why}"));
+        self.sheep[sheep].disks.iter().for_each(FakeDisk::restart);
+        self.bury(sheep);
+    }
+
+    /// Power is gone: of what was not synced everything, something or nothing is left.
+    pub(super) fn cut_power(&mut self, sheep: usize) {
+        self.say(|| format!("sheep {sheep} loses power"));
+        for disk in 0..self.sheep[sheep].disks.len() {
+            let seed = self.random.roll();
+            self.sheep[sheep].disks[disk].power_cycle(seed);
+        }
+        self.bury(sheep);
+    }
+
+    /// What follows from the end of a process.
+    fn bury(&mut self, sheep: usize) {
+        let Some(life) = self.sheep[sheep].life.take() else { return };
+        let keeps_late = self.random.chance(500);
+        self.close_connections(sheep, life.serial, keeps_late);
+        let patience = self.random.between(self.profile.session_ns.0, self.profile.session_ns.1);
+        self.later(patience, Event::SessionEnds { sheep, life: life.serial });
+        self.ended.insert(life.serial, life.me);
+        if self.is_healing {
+            self.later(1_000_000, Event::Start { sheep });
+        } else {
+            let (low, high) = self.profile.restart_ns;
+            let rest = self.random.between(low, high);
+            self.later(rest, Event::Start { sheep });
+        }
+    }
+
+    /// The others see their connections to it end, or not; what it sent may still arrive.
+    fn close_connections(&mut self, sheep: usize, serial: u64, keeps_late: bool) {
+        for id in self.network.ids() {
+            let Some(connection) = self.network.get(id) else { continue };
+            let (caller, server) = (connection.caller, connection.server);
+            if server.life == serial && usize::from(server.place.node.0) == sheep {
+                self.send(id, Message::Closed);
+            } else if caller.life == serial && !keeps_late {
+                self.network.remove(id);
+            }
+        }
+    }
+
+    /// The process stands still for a while.
+    pub(super) fn pause(&mut self, sheep: usize, for_ns: u64) {
+        let Some(life) = self.sheep[sheep].life.as_mut() else { return };
+        if life.stopped.is_some() {
+            return;
+        }
+        life.stopped = Some(VecDeque::new());
+        let serial = life.serial;
+        self.say(|| format!("sheep {sheep} stands still for {} ms", for_ns / 1_000_000));
+        self.later(for_ns, Event::Wake { sheep, life: serial });
+        let patience = self.profile.pause_session_ns;
+        self.later(patience, Event::SessionEnds { sheep, life: serial });
+    }
+
+    /// It goes on with all that has come meanwhile.
+    pub(super) fn wake(&mut self, sheep: usize, serial: u64) {
+        let Some(life) = self.life_mut(sheep, serial) else { return };
+        let Some(stopped) = life.stopped.take() else { return };
+        self.say(|| format!("sheep {sheep} goes on, with {} things to do", stopped.len()));
+        for (after, what) in stopped.into_iter().enumerate() {
+            self.later(after as u64, Event::Life { sheep, life: serial, what });
+        }
+    }
+
+    /// The log's patience with a session has ended: if the process does not reach it, the log
+    /// says that it is gone.
+    pub(super) fn handle_session_end(&mut self, sheep: usize, serial: u64) {
+        let off = self.sheep[sheep].is_off_log;
+        let me = match self.life_mut(sheep, serial) {
+            Some(life) if life.stopped.is_none() && !off => return,
+            Some(life) => life.me,
+            None => match self.ended.get(&serial) {
+                Some(me) => *me,
+                None => return,
+            },
+        };
+        if self.log.is_out {
+            self.later(TICK, Event::SessionEnds { sheep, life: serial });
+            return;
+        }
+        self.ended.remove(&serial);
+        let gone = if me.incarnation == Incarnation(0) {
+            let newest = self.sheep[sheep].life.is_none();
+            if !newest {
+                return; // a newer life has taken over the session
+            }
+            Command::Ended { uuid: uuid(sheep) }
+        } else {
+            Command::Gone { node: me.node, incarnation: me.incarnation }
+        };
+        self.append(&gone);
+    }
+
+    pub(super) fn life_mut(&mut self, sheep: usize, serial: u64) -> Option<&mut Life> {
+        self.sheep[sheep].life.as_mut().filter(|life| life.serial == serial)
+    }
+
+    /// A process that has joined and goes on.
+    pub(super) fn serves(&self, sheep: usize) -> Option<u64> {
+        let life = self.sheep[sheep].life.as_ref()?;
+        (life.followed > 0).then_some(life.serial)
+    }
+
+    pub(super) fn shard(&mut self, place: Place) -> Option<&mut Shard> {
+        let life = self.sheep[usize::from(place.node.0)].life.as_mut()?;
+        life.shards.get_mut(usize::from(place.shard))
+    }
+}
+
+impl Life {
+    const fn new(serial: u64, me: Me, stores: Vec<Store>) -> Self {
+        Self {
+            serial,
+            me,
+            followed: 0,
+            fed: 0,
+            last_entry: 0,
+            last_mail: 0,
+            shards: Vec::new(),
+            stores,
+            waiting: BTreeMap::new(),
+            stopped: None,
+            fuse: None,
+            is_leaving: false,
+        }
+    }
+}
+
+impl Shard {
+    fn new(gateway: Gateway, store: Store, applied: usize, now: u64) -> Self {
+        Self {
+            applied,
+            gateway,
+            store: StoreLink::new(store),
+            held: Vec::new(),
+            local_replies: VecDeque::new(),
+            links: BTreeMap::new(),
+            incoming: BTreeMap::new(),
+            door: Door::default(),
+            swept: BTreeSet::new(),
+            has_turn: false,
+            last_apply: now,
+        }
+    }
+}
