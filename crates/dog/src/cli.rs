@@ -77,6 +77,14 @@ pub(crate) enum NodeVerb {
         USE% VDISIZE, in bytes. Sheep that are down are named on stderr and not counted.\n\n\
         Example:\n  dog node info")]
     Info(Common),
+    /// Show which sheep fetch copies that they lack, and how far they are
+    #[command(after_help = "A sheep that was away fetches by itself what changed meanwhile. \
+        Waiting, Joining, Done: placement groups. Accepted: objects that cannot have changed. \
+        Compared: objects of which checksums were compared or blocks fetched. Dropped: objects \
+        deleted meanwhile. Counters begin with the start of the sheep.\n\n\
+        Raw output (-r): ID WAITING JOINING DONE ACCEPTED COMPARED DROPPED BYTES.\n\n\
+        Example:\n  dog node recovery\n  watch -n 1 dog node recovery")]
+    Recovery(Common),
     /// The disks of one sheep
     #[command(subcommand, arg_required_else_help = true)]
     Md(MdVerb),

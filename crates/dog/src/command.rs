@@ -19,6 +19,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Trouble> {
         Noun::Node(verb) => match verb {
             NodeVerb::List(common) => node::list::run(&common).await,
             NodeVerb::Info(common) => node::info::run(&common).await,
+            NodeVerb::Recovery(common) => node::recovery::run(&common).await,
             NodeVerb::Md(MdVerb::Info(common)) => node::md::info(&common).await,
             NodeVerb::Md(MdVerb::Plug(options)) => node::md::plug(&options).await,
             NodeVerb::Md(MdVerb::Unplug(options)) => node::md::unplug(&options).await,
@@ -49,7 +50,9 @@ const fn common(noun: &Noun) -> Option<&Common> {
     Some(match noun {
         Noun::Cluster(ClusterVerb::Format(options)) => &options.common,
         Noun::Cluster(ClusterVerb::Info(common) | ClusterVerb::Shutdown(common))
-        | Noun::Node(NodeVerb::List(common) | NodeVerb::Info(common)) => common,
+        | Noun::Node(
+            NodeVerb::List(common) | NodeVerb::Info(common) | NodeVerb::Recovery(common),
+        ) => common,
         Noun::Node(NodeVerb::Md(MdVerb::Info(common))) => common,
         Noun::Node(NodeVerb::Md(MdVerb::Plug(options) | MdVerb::Unplug(options))) => {
             &options.common

@@ -1,18 +1,19 @@
 //! Joining: a member that should hold copies and lacks some fetches them, while clients go on.
 //!
-//! Way: `gate`: a group whose copy is not in sync is cleaned of what nobody else may have, then the
-//!      log is asked for `Joining`; from the view of that entry on every change comes here too. `pass`:
-//!      the objects of many groups are listed by one in-sync member and sifted: what cannot have
-//!      changed is accepted unread, what is gone there goes here. `object`: of the rest stamps are
-//!      compared and what differs is fetched. Then the log is asked for `InSync`.
+//! Way: `gate`: a group whose copy is not in sync is cleaned of what nobody else may have, then
+//!      the log is asked for `Joining`; from the view of that entry on every change comes here too.
+//!      `pass`: the objects of many groups are listed by one in-sync member and sifted: what cannot
+//!      have changed is accepted unread, what is gone there goes here. `object`: of the rest stamps
+//!      are compared and what differs is fetched. Then the log is asked for `InSync`.
 //! Holds:
-//!   RESYNC-DIRECTION  data flow from in-sync members to joiners only: what a copy holds that may not
-//!                     be everywhere is taken back before it joins (J1), so that from then on the
-//!                     newest stamp of a block is the right one, whoever brings it;
-//!   JOIN-GATE         only a member that has applied the view with which this one joined is asked;
-//!   J2                what was reset since this member joined does not come back by an answer that
-//!                     was read before;
-//!   J3                an object counts as complete, by its modified view, only when all of it is here.
+//!   RESYNC-DIRECTION  data flow from in-sync members to joiners only: what a copy holds that may
+//!                     not be everywhere is taken back before it joins (J1), so that from then on
+//!                     the newest stamp of a block is the right one, whoever brings it;
+//!   JOIN-GATE         only a member is asked that has applied the view with which this one joined;
+//!   J2                what was reset since this member joined does not come back by an answer
+//!                     that was read before;
+//!   J3                an object counts as complete, by its modified view, only when all of it
+//!                     is here.
 //! Not here: time, sockets, the store (sheep); which changes a joiner takes (replica).
 
 mod gate;

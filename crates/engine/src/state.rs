@@ -8,8 +8,8 @@
 //!   ACTIVATE    a lost member leaves an in-sync set only through `Act` of its current view, a
 //!               living one only through its own `Demote`;
 //!   STICKY      an in-sync set is never empty;
-//!   JOIN        a member enters an in-sync set only through its own `Joining` and then `InSync`, in
-//!               one life, and takes every change between the two.
+//!   JOIN        a member enters an in-sync set only through its own `Joining` and then `InSync`,
+//!               in one life, and takes every change between the two.
 //! Not here: who appends what and when (gateway, sheep).
 
 mod catalogue;

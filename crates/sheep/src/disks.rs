@@ -218,7 +218,7 @@ impl Disks {
         if self.disks.values().all(Disk::works) {
             return None;
         }
-        let mut groups = group::in_sync(state, me.node, |bucket| self.lacks(bucket));
+        let mut groups = group::taken(state, me.node, |bucket| self.lacks(bucket));
         groups.retain(|pg| state.group(*pg).is_some_and(|group| group.can_demote(me.node)));
         let Me { node, incarnation } = me;
         (!groups.is_empty()).then_some(Command::Demote { node, incarnation, groups })
@@ -247,7 +247,7 @@ impl Disks {
         let mut table = self.table.clone();
         for bucket in lacking {
             let slot = wanted[usize::from(bucket)];
-            let is_free = || group::in_sync(state, me.node, |other| other == bucket).is_empty();
+            let is_free = || group::taken(state, me.node, |other| other == bucket).is_empty();
             if self.works(slot) && is_free() {
                 table.buckets[usize::from(bucket)] = slot;
             }
@@ -280,7 +280,7 @@ impl Disks {
         let mut stuck = BTreeMap::new();
         for (slot, _) in self.disks.iter().filter(|(_, disk)| !disk.works()) {
             let is_on = |bucket: u8| self.table.buckets[usize::from(bucket)] == *slot;
-            let mut groups = group::in_sync(state, me.node, is_on);
+            let mut groups = group::taken(state, me.node, is_on);
             groups.retain(|pg| state.group(*pg).is_some_and(|group| !group.can_demote(me.node)));
             if !groups.is_empty() {
                 stuck.insert(*slot, groups.len());

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use sheepdog_attach::door::{Face, Kind};
 use sheepdog_engine::gateway::Waits;
+use sheepdog_engine::join::Progress;
+use sheepdog_proto::BLOCK_BYTES;
 use sheepdog_store::Statistics;
 
 /// Upper bounds of the latency buckets, microseconds; one more bucket takes the rest.
@@ -64,6 +66,8 @@ pub(crate) struct ShardMetrics {
     pub(crate) held: AtomicU64,
     /// What the store did, as of the last tick.
     store: Mutex<Statistics>,
+    /// How far joining has come, as of the last tick.
+    joining: Mutex<Progress>,
 }
 
 impl ShardMetrics {
@@ -76,6 +80,10 @@ impl ShardMetrics {
     pub(crate) fn peer(&self, node: u16) -> std::sync::Arc<Meter> {
         let mut peers = lock(&self.peers);
         peers.entry(node).or_default().clone()
+    }
+
+    pub(crate) fn set_joining(&self, progress: Progress) {
+        *lock(&self.joining) = progress;
     }
 
     pub(crate) fn set_store(&self, statistics: &Statistics) {
@@ -111,7 +119,38 @@ pub(crate) fn render(shards: &[std::sync::Arc<ShardMetrics>]) -> String {
     render_peers(&mut text, shards);
     render_rest(&mut text, shards);
     render_store(&mut text, shards);
+    render_joining(&mut text, &joining(shards));
     text
+}
+
+/// How far all shards together have come in joining.
+pub(crate) fn joining(shards: &[std::sync::Arc<ShardMetrics>]) -> Progress {
+    let mut all = Progress::default();
+    for shard in shards {
+        let one = *lock(&shard.joining);
+        all.groups_left += one.groups_left;
+        all.groups_done += one.groups_done;
+        all.accepted += one.accepted;
+        all.compared += one.compared;
+        all.dropped += one.dropped;
+        all.blocks += one.blocks;
+    }
+    all
+}
+
+fn render_joining(text: &mut String, progress: &Progress) {
+    let Progress { groups_left, groups_done, accepted, compared, dropped, blocks } = *progress;
+    let bytes = blocks * BLOCK_BYTES as u64;
+    for (name, kind, help, value) in [
+        ("sheep_recovery_groups", "gauge", "Groups not in sync here yet.", groups_left as u64),
+        ("sheep_recovery_groups_total", "counter", "Groups that came in sync.", groups_done),
+        ("sheep_recovery_accepted_total", "counter", "Objects accepted unread.", accepted),
+        ("sheep_recovery_compared_total", "counter", "Objects compared.", compared),
+        ("sheep_recovery_dropped_total", "counter", "Objects gone elsewhere, dropped.", dropped),
+        ("sheep_recovery_bytes_total", "counter", "Bytes fetched from other sheep.", bytes),
+    ] {
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
+    }
 }
 
 fn render_faces(text: &mut String, shards: &[std::sync::Arc<ShardMetrics>]) {

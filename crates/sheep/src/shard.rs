@@ -12,6 +12,7 @@
 mod attach;
 pub(crate) mod disk;
 mod door;
+mod join;
 pub(crate) mod mail;
 mod mover;
 mod replica;
@@ -27,10 +28,11 @@ use std::time::{Duration, Instant};
 
 use sheepdog_attach::door::{CommandError, Done};
 use sheepdog_engine::gateway::{Action, Gateway, Place};
+use sheepdog_engine::join::{JOINER_ID, Joiner};
 use sheepdog_engine::state::ClusterState;
 use sheepdog_engine::volume::{Answer, Refusal};
 use sheepdog_proto::command::Command;
-use sheepdog_proto::peer::{Reply, Request};
+use sheepdog_proto::peer::{PeerError, Reply, ReplyBody, Request};
 use sheepdog_proto::{LogIndex, Vid};
 use sheepdog_store::Store;
 use tokio::sync::{Notify, mpsc, watch};
@@ -59,6 +61,11 @@ pub(crate) struct Shard {
     applied: watch::Sender<LogIndex>,
     held: RefCell<Vec<Held>>,
     local_replies: RefCell<VecDeque<Reply>>,
+    pub(super) joiner: RefCell<Joiner>,
+    /// The own store's answers to the joiner.
+    local_answers: RefCell<VecDeque<(u64, Result<ReplyBody, PeerError>)>>,
+    /// A gateway asked for something since the last tick.
+    is_busy: RefCell<bool>,
     links: RefCell<BTreeMap<Place, Rc<Link>>>,
     incoming: RefCell<Incoming>,
     operations: RefCell<Operations>,
@@ -95,6 +102,7 @@ pub(crate) fn run(
         tokio::task::spawn_local(shard.clone().deliver());
         tokio::task::spawn_local(shard.clone().tick());
         shard.sweep_deleted();
+        shard.step_joiner(|joiner| joiner.handle_state(shard.state()));
         tokio::task::spawn_local(shard.clone().clear_leftovers());
         shard.take_mail(mail).await;
         Ok(())
@@ -104,6 +112,7 @@ pub(crate) fn run(
 impl Shard {
     fn new(shared: Arc<Shared>, index: u16, state: Arc<ClusterState>, stores: Stores) -> Self {
         let metrics = shared.metrics[usize::from(index)].clone();
+        let me = shared.me;
         Self {
             gateway: RefCell::new(Gateway::new(shared.me, state.clone())),
             applied: watch::Sender::new(state.index),
@@ -114,6 +123,9 @@ impl Shard {
             stores,
             held: RefCell::default(),
             local_replies: RefCell::default(),
+            joiner: RefCell::new(Joiner::new(me, index)),
+            local_answers: RefCell::default(),
+            is_busy: RefCell::default(),
             links: RefCell::default(),
             incoming: RefCell::default(),
             operations: RefCell::default(),
@@ -142,15 +154,19 @@ impl Shard {
     fn run(self: &Rc<Self>) {
         loop {
             let actions = self.gateway.borrow_mut().take_actions();
+            let joining = self.joiner.borrow_mut().take_actions();
             let reply = self.local_replies.borrow_mut().pop_front();
-            if actions.is_empty() && reply.is_none() {
+            let answer = self.local_answers.borrow_mut().pop_front();
+            if actions.is_empty() && joining.is_empty() && reply.is_none() && answer.is_none() {
                 return;
             }
-            for action in actions {
-                self.perform(action);
-            }
+            actions.into_iter().for_each(|action| self.perform(action));
+            joining.into_iter().for_each(|action| self.perform_joining(action));
             if let Some(reply) = reply {
                 self.gateway.borrow_mut().handle_reply(self.place(), reply);
+            }
+            if let Some((token, result)) = answer {
+                self.joiner.borrow_mut().handle_local(token, result);
             }
         }
     }
@@ -199,6 +215,24 @@ impl Shard {
         open.clone()
     }
 
+    /// Another sheep has answered.
+    pub(crate) fn take_replies(self: &Rc<Self>, place: Place, replies: Vec<Reply>) {
+        for reply in replies {
+            if reply.id & JOINER_ID == 0 {
+                self.gateway.borrow_mut().handle_reply(place, reply);
+            } else {
+                self.joiner.borrow_mut().handle_reply(place, reply);
+            }
+        }
+        self.run();
+    }
+
+    /// The connection to a place was made anew.
+    pub(crate) fn note_reconnect(self: &Rc<Self>, place: Place) {
+        self.step(|gateway| gateway.handle_reconnect(place));
+        self.step_joiner(|joiner| joiner.handle_reconnect(place));
+    }
+
     /// Forgets the link to a sheep that is gone; its task has ended.
     pub(crate) fn drop_link(&self, place: Place) {
         self.links.borrow_mut().remove(&place);
@@ -230,6 +264,7 @@ impl Shard {
         loop {
             interval.tick().await;
             self.step(Gateway::tick);
+            self.tick_joiner();
             self.metrics.set_waits(self.gateway.borrow().waits());
             self.tick_stores();
         }
@@ -238,6 +273,7 @@ impl Shard {
     fn handle_state(self: &Rc<Self>, state: Arc<ClusterState>) {
         let index = state.index;
         *self.state.borrow_mut() = state.clone();
+        self.step_joiner(|joiner| joiner.handle_state(state.clone()));
         self.step(|gateway| gateway.handle_state(state));
         self.admit_held();
         self.applied.send_replace(index);

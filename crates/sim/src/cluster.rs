@@ -18,6 +18,7 @@ mod control;
 mod door;
 mod event;
 mod fault;
+mod join;
 mod life;
 mod link;
 mod log;

@@ -6,13 +6,14 @@
 //!      body of an answer.
 //! Not here: who may ask (engine), the watermark that every request carries (the caller).
 
-use sheepdog_proto::peer::{self, BlockMeta, PeerError, ReplyBody, RequestBody};
-use sheepdog_proto::{BLOCK_BYTES, Buffer, Generation, Payload, Vid, View};
+use sheepdog_proto::peer::{self, BlockMeta, Listed, PeerError, Pulled, ReplyBody, RequestBody};
+use sheepdog_proto::{BLOCK_BYTES, Buffer, Generation, Oid, Payload, Stamp, Vid, View};
 
 use crate::error::{Refusal, StoreError};
 use crate::request::{Block, BlockState, Reply, Request, Unstable, UnstableKind};
 
-/// What the store is asked to do. `None` for a bare watermark, which nobody answers.
+/// What the store is asked to do. `None` for a bare watermark, which nobody answers, and for what
+/// a joiner asks: that takes several questions (see [`pull_request`]).
 #[must_use]
 pub fn store_request(
     vid: Vid,
@@ -31,8 +32,87 @@ pub fn store_request(
         RequestBody::Read { oid, first_block, count } => Request::Read { oid, first_block, count },
         RequestBody::Barrier { .. } => Request::Unstable { vid },
         RequestBody::Settle { oids } => Request::Settle { vid, below: generation, oids },
-        RequestBody::Watermark => return None,
+        RequestBody::Watermark | RequestBody::List { .. } | RequestBody::Pull { .. } => {
+            return None;
+        }
     })
+}
+
+/// The first of two questions that make the answer to a `Pull`. When it is answered,
+/// [`Request::UnstableOf`] is asked: so a change that the first answer has and that may not be
+/// everywhere is in the second.
+#[must_use]
+pub const fn pull_request(oid: Oid, first_block: u32, count: u32, with_data: bool) -> Request {
+    if with_data {
+        Request::Read { oid, first_block, count }
+    } else {
+        Request::Stamps { oid, first_block, count }
+    }
+}
+
+/// The answer to a `Pull`.
+///
+/// # Errors
+/// What a joiner shall make of the store's error.
+pub fn pulled(
+    blocks: Result<Reply, StoreError>,
+    unstable: Result<Reply, StoreError>,
+) -> Result<ReplyBody, PeerError> {
+    let ReplyBody::Unstable(list) = peer_result(unstable)? else { return Err(PeerError::Invalid) };
+    let unstable = list.iter().map(|change| change.stamp).collect();
+    match blocks {
+        Ok(Reply::Read(read)) => {
+            let base = read.base;
+            let ReplyBody::Blocks { blocks, data } = with_bytes(&read.blocks, read.data) else {
+                return Err(PeerError::Invalid);
+            };
+            Ok(ReplyBody::Pulled(Pulled { base, unstable, blocks, data }))
+        }
+        Ok(Reply::Stamps { base, blocks }) => {
+            let blocks = blocks.iter().map(meta).collect();
+            Ok(ReplyBody::Pulled(Pulled { base, unstable, blocks, data: Payload::empty() }))
+        }
+        Ok(_) => Err(PeerError::Invalid),
+        Err(error) => peer_result(Err(error)),
+    }
+}
+
+/// Takes back changes as a joiner names them.
+#[must_use]
+pub fn undo_request(changes: &[peer::Unstable]) -> Request {
+    let kinds = |kind| match kind {
+        // Which of the two it was the peer protocol does not say; the other is not on the list.
+        peer::UnstableKind::Blocks => &[UnstableKind::Write, UnstableKind::Hole][..],
+        peer::UnstableKind::Reset => &[UnstableKind::Reset][..],
+    };
+    let entries = |change: &peer::Unstable| {
+        let peer::Unstable { oid, first_block, count, stamp, kind } = *change;
+        let entry =
+            move |kind: &UnstableKind| Unstable { stamp, oid, first_block, kind: *kind, count };
+        kinds(kind).iter().map(entry)
+    };
+    Request::Undo { changes: changes.iter().flat_map(entries).collect() }
+}
+
+/// A part of the list of objects, those that cannot be read in their places among the others.
+fn listing(found: crate::request::Listing) -> peer::Listing {
+    let readable = found.objects.iter().map(|object| Listed {
+        oid: object.oid,
+        object_shift: object.object_shift,
+        base: object.base,
+        modified: object.modified,
+        is_rotten: false,
+    });
+    let rotten = found.rotten.iter().map(|(oid, _)| Listed {
+        oid: *oid,
+        object_shift: 0,
+        base: Stamp::NONE,
+        modified: View(0),
+        is_rotten: true,
+    });
+    let mut objects: Vec<Listed> = readable.chain(rotten).collect();
+    objects.sort_unstable_by_key(|object| object.oid);
+    peer::Listing { objects, unstable: Vec::new(), next: found.next }
 }
 
 /// Bytes of a VDI that a request is about; for counters.
@@ -40,12 +120,16 @@ pub fn store_request(
 pub fn payload_bytes(body: &RequestBody) -> u64 {
     match body {
         RequestBody::Write { data, .. } => data.len() as u64,
-        RequestBody::Hole { count, .. } | RequestBody::Read { count, .. } => {
+        RequestBody::Hole { count, .. }
+        | RequestBody::Read { count, .. }
+        | RequestBody::Pull { count, with_data: true, .. } => {
             u64::from(*count) * BLOCK_BYTES as u64
         }
         RequestBody::Reset { .. }
         | RequestBody::Barrier { .. }
         | RequestBody::Settle { .. }
+        | RequestBody::List { .. }
+        | RequestBody::Pull { .. }
         | RequestBody::Watermark => 0,
     }
 }
@@ -57,9 +141,10 @@ pub fn payload_bytes(body: &RequestBody) -> u64 {
 pub fn peer_result(result: Result<Reply, StoreError>) -> Result<ReplyBody, PeerError> {
     match result {
         Ok(Reply::Done { .. }) => Ok(ReplyBody::Done),
-        Ok(Reply::Read(read)) => Ok(blocks(&read.blocks, read.data)),
+        Ok(Reply::Read(read)) => Ok(with_bytes(&read.blocks, read.data)),
         Ok(Reply::Unstable(list)) => Ok(ReplyBody::Unstable(list.iter().map(unstable).collect())),
-        Ok(_) => Err(PeerError::Invalid),
+        Ok(Reply::List(found)) => Ok(ReplyBody::Listing(listing(found))),
+        Ok(reply @ Reply::Stamps { .. }) => pulled(Ok(reply), Ok(Reply::Unstable(Vec::new()))),
         // The log will say that this sheep is out of sync, and others have what is asked for.
         Err(error) if error.is_fatal() => Err(PeerError::NotInSync),
         Err(StoreError::Full) => Err(PeerError::Full),
@@ -70,15 +155,7 @@ pub fn peer_result(result: Result<Reply, StoreError>) -> Result<ReplyBody, PeerE
 }
 
 /// Only blocks with bytes travel; when all have bytes, the store's buffer goes as it is.
-fn blocks(found: &[Block], data: Payload) -> ReplyBody {
-    let meta = |block: &Block| {
-        let (state, checksum) = match block.state {
-            BlockState::Absent => (peer::BlockState::Absent, 0),
-            BlockState::Hole => (peer::BlockState::Hole, 0),
-            BlockState::Data { checksum } => (peer::BlockState::Data, checksum),
-        };
-        BlockMeta { stamp: block.stamp, checksum, state }
-    };
+fn with_bytes(found: &[Block], data: Payload) -> ReplyBody {
     let blocks: Vec<BlockMeta> = found.iter().map(meta).collect();
     let has_bytes = |block: &BlockMeta| block.state == peer::BlockState::Data;
     let present = blocks.iter().filter(|block| has_bytes(block)).count();
@@ -92,6 +169,15 @@ fn blocks(found: &[Block], data: Payload) -> ReplyBody {
         target.copy_from_slice(bytes);
     }
     ReplyBody::Blocks { blocks, data: buffer.share() }
+}
+
+const fn meta(block: &Block) -> BlockMeta {
+    let (state, checksum) = match block.state {
+        BlockState::Absent => (peer::BlockState::Absent, 0),
+        BlockState::Hole => (peer::BlockState::Hole, 0),
+        BlockState::Data { checksum } => (peer::BlockState::Data, checksum),
+    };
+    BlockMeta { stamp: block.stamp, checksum, state }
 }
 
 const fn unstable(entry: &Unstable) -> peer::Unstable {

@@ -190,6 +190,28 @@ pub struct NodeInfo {
     /// What is wrong with its disks, a sentence each.
     #[serde(default)]
     pub troubles: Vec<String>,
+    /// What it fetches from other sheep.
+    #[serde(default)]
+    pub recovery: Recovery,
+}
+
+/// Copies that a sheep lacks and fetches from others. Counters begin with its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recovery {
+    /// Placement groups that it should hold and has not begun with.
+    pub groups_waiting: u32,
+    /// Placement groups whose objects it compares and fetches now.
+    pub groups_joining: u32,
+    /// Placement groups that have become complete.
+    pub groups_done: u64,
+    /// Objects that cannot have changed, accepted without a look.
+    pub objects_accepted: u64,
+    /// Objects of which checksums were compared or blocks fetched.
+    pub objects_compared: u64,
+    /// Objects that were deleted meanwhile.
+    pub objects_dropped: u64,
+    /// Bytes of blocks that were fetched.
+    pub bytes_fetched: u64,
 }
 
 /// One disk of a sheep.

@@ -10,7 +10,7 @@ use std::thread;
 use serde::Serialize;
 use sheepdog_client::admin::types::{
     Addresses, Class, Cluster, ClusterFormat, ClusterStatus, Copies, Disk, DiskState, ErrorCode,
-    Failure, Holder, Node, NodeInfo, ObjectCopy, ObjectPlace, Vdi, VidHex, Warning,
+    Failure, Holder, Node, NodeInfo, ObjectCopy, ObjectPlace, Recovery, Vdi, VidHex, Warning,
 };
 use sheepdog_proto::Vid;
 
@@ -220,6 +220,15 @@ pub(crate) fn node_info(node: u16) -> NodeInfo {
         available: 73_921_261_568 - (8 << 20),
         objects: BTreeMap::from([(vid(0x1e_c8c), 2), (vid(0xdc_9aad), 5)]),
         troubles: Vec::new(),
+        recovery: Recovery {
+            groups_waiting: 3,
+            groups_joining: 17,
+            groups_done: 1004,
+            objects_accepted: 90_000,
+            objects_compared: 12,
+            objects_dropped: 1,
+            bytes_fetched: 5 << 20,
+        },
     }
 }
 

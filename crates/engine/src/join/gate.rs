@@ -5,8 +5,8 @@
 //!  open_gates           take_gate                pass                           in the log: gone
 //! ```
 //! Holds:
-//!   J1  before a group is joined, what its copy holds that may not be everywhere is taken back, and
-//!       what cannot be read is dropped: all that is left is what in-sync members have or had;
+//!   J1  before a group is joined, what its copy holds that may not be everywhere is taken back,
+//!       and what cannot be read is dropped: what is left is what in-sync members have or had;
 //!   J4  nothing is taken back as long as no in-sync member is alive: it may be all there is.
 
 use std::collections::BTreeSet;

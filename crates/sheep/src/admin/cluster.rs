@@ -139,8 +139,8 @@ fn warnings(state: &ClusterState, classes: &[Class]) -> Vec<Warning> {
         (
             sum(|class| class.degraded),
             "placement groups have fewer copies than they should",
-            "Start the sheep that are down. A sheep that missed writes does not get its role back \
-             in this version; the copies that remain are complete.",
+            "Start the sheep that are down. Those that are up fetch what they lack by themselves; \
+             `dog node recovery` shows how far they are. The copies that remain are complete.",
         ),
     ] {
         if count > 0 {
@@ -161,9 +161,12 @@ fn incomplete(state: &ClusterState, member: &Member) -> Option<Warning> {
     let (node, address) = (member.node, &member.addresses.admin);
     (count > 0).then(|| Warning {
         message: format!(
-            "Node {node} is up, but its copies of {count} placement groups are not complete: it \
-             missed writes while it was down, or a disk of it failed."
+            "Node {node} is up, but its copies of {count} placement groups are not complete yet: \
+             it missed writes while it was down, or a disk of it failed."
         ),
-        action: format!("See its disks with `dog node md info`, asked at {address}."),
+        action: format!(
+            "It fetches them by itself: `dog node recovery` shows how far it is. If that stands \
+             still, see its disks with `dog node md info`, asked at {address}."
+        ),
     })
 }

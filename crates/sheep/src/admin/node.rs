@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use sheepdog_client::admin::types::{ErrorCode, Node, NodeInfo, VidHex};
+use sheepdog_client::admin::types::{ErrorCode, Node, NodeInfo, Recovery, VidHex};
 use sheepdog_engine::state::ClusterState;
 use sheepdog_proto::{BLOCK_BYTES, NodeId, ObjectKind, Oid};
 use sheepdog_store::{ObjectSummary, Reply, Request};
@@ -55,7 +55,25 @@ pub(super) async fn info(State(admin): Handler) -> Result<Json<NodeInfo>, AdminE
         available,
         objects,
         troubles: troubles.collect(),
+        recovery: recovery(&admin, &state),
     }))
+}
+
+/// What this sheep still fetches from others, and what it has fetched.
+fn recovery(admin: &Admin, state: &ClusterState) -> Recovery {
+    let me = admin.shared.me.node;
+    let progress = crate::metrics::joining(&admin.shared.metrics);
+    let lacking = state.groups().filter(|(_, group)| group.lacks(me)).count();
+    let joining = state.groups().filter(|(_, group)| group.joined(me).is_some()).count();
+    Recovery {
+        groups_waiting: lacking as u32,
+        groups_joining: joining as u32,
+        groups_done: progress.groups_done,
+        objects_accepted: progress.accepted,
+        objects_compared: progress.compared,
+        objects_dropped: progress.dropped,
+        bytes_fetched: progress.blocks * BLOCK_BYTES as u64,
+    }
 }
 
 /// Puts everything in place that only the stores' logs have.

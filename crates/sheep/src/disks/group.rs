@@ -19,18 +19,14 @@ fn buckets_of(partition: Partition, bits: u8) -> Range<u32> {
     partition << fewer..(partition + 1) << fewer
 }
 
-/// Groups with which a sheep is in sync, and that have a part in such a bucket.
-pub(crate) fn in_sync(
-    state: &ClusterState,
-    node: NodeId,
-    is_such: impl Fn(u8) -> bool,
-) -> Vec<PgId> {
+/// Groups whose changes a sheep takes, in sync or joining, and that have a part in such a bucket.
+pub(crate) fn taken(state: &ClusterState, node: NodeId, is_such: impl Fn(u8) -> bool) -> Vec<PgId> {
     let Some(format) = &state.format else { return Vec::new() };
     let mut groups = Vec::new();
     for (policy, class) in (0..).map(PolicyId).zip(state.policies.iter()) {
         for (partition, group) in (0..).map(Partition).zip(class.groups.iter()) {
             let mut buckets = buckets_of(partition, format.partition_bits);
-            if group.in_sync.contains(&node) && buckets.any(|bucket| is_such(bucket as u8)) {
+            if group.takes(node) && buckets.any(|bucket| is_such(bucket as u8)) {
                 groups.push(PgId { policy, partition });
             }
         }

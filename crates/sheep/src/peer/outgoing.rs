@@ -83,7 +83,7 @@ pub(crate) async fn keep(shard: Rc<Shard>, place: Place, link: Rc<Link>) {
         match timeout(CONNECT_TIMEOUT, connect(&shard, place, &address)).await {
             Ok(Ok(stream)) => {
                 link.clear();
-                shard.step(|gateway| gateway.handle_reconnect(place)); // G1
+                shard.note_reconnect(place); // G1
                 let error = converse(&shard, place, &link, stream).await;
                 tracing::info!(node = %place.node, shard = place.shard, %error, "peer lost");
             }
@@ -135,11 +135,7 @@ async fn receive(
             replies.push(Reply::assemble(&header, &meta, data).map_err(invalid)?);
         }
         replies.iter().for_each(|reply| link.note_answer(reply));
-        shard.step(|gateway| {
-            for reply in replies {
-                gateway.handle_reply(place, reply);
-            }
-        });
+        shard.take_replies(place, replies);
     }
 }
 

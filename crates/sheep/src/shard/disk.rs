@@ -76,8 +76,7 @@ impl Shard {
         }
         let state = self.state();
         let Some(vdi) = state.catalogue.get_used(vid) else { return false };
-        let groups =
-            group::in_sync(&state, self.shared.me.node, |bucket| self.stores.lacks(bucket));
+        let groups = group::taken(&state, self.shared.me.node, |bucket| self.stores.lacks(bucket));
         groups.iter().any(|pg| pg.policy == vdi.policy)
     }
 }

@@ -68,6 +68,19 @@ impl Moving {
     }
 }
 
+impl Moving {
+    /// Objects go on all disks: what was read of them before must not be written behind it.
+    pub(super) fn note(&mut self, request: &Request) {
+        match request {
+            Request::Drop { oids, .. } => oids.iter().for_each(|oid| self.copy.note_reset(*oid)),
+            Request::Undo { changes } => {
+                changes.iter().for_each(|change| self.copy.note_reset(change.oid));
+            }
+            _ => {}
+        }
+    }
+}
+
 impl Stores {
     fn begin_move(&self, order: MoveOrder) {
         let copy = BucketCopy::new(order.bucket);

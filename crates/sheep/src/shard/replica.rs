@@ -65,6 +65,10 @@ impl Shard {
     }
 
     fn execute(self: &Rc<Self>, reply_to: ReplyTo, request: Request) {
+        if matches!(request.body, RequestBody::List { .. } | RequestBody::Pull { .. }) {
+            return self.serve_joiner(reply_to, request);
+        }
+        *self.is_busy.borrow_mut() = true;
         let Request { id, vid, generation, view, stable, body } = request;
         if stable > Stamp::NONE {
             self.push_store(store::Request::Watermark { vid, stable }, Then::Nothing);
@@ -74,9 +78,16 @@ impl Shard {
             self.reply(&reply_to, Reply { id, result: Err(PeerError::NotInSync) }); // D2
             return;
         }
+        self.joiner.borrow_mut().note_change(&body);
         let bytes = serve::payload_bytes(&body);
+        let is_list = matches!(body, RequestBody::Barrier { .. });
         let Some(store_request) = serve::store_request(vid, generation, view, body) else { return };
-        self.push_store(store_request, Then::Reply { reply_to, id, bytes, started });
+        let then = if is_list {
+            Then::ReplyList { reply_to, id, state: self.state() }
+        } else {
+            Then::Reply { reply_to, id, bytes, started }
+        };
+        self.push_store(store_request, then);
     }
 
     /// Sends an answer on its way.

@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sheepdog_engine::state::ClusterState;
 use sheepdog_store::{Reply, Request, Statistics, Store, StoreError};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -34,6 +35,10 @@ pub(crate) type StoreResult = Result<Reply, StoreError>;
 pub(crate) enum Then {
     /// It goes to a gateway.
     Reply { reply_to: ReplyTo, id: u64, bytes: u64, started: Instant },
+    /// It goes to a gateway, as far as this sheep took the changes of a group when it was asked.
+    ReplyList { reply_to: ReplyTo, id: u64, state: Arc<ClusterState> },
+    /// The joiner of this shard asked.
+    Join(u64),
     /// Somebody of this sheep asked.
     Tell(oneshot::Sender<StoreResult>),
     /// It is one of several that make one answer.

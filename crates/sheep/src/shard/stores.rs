@@ -113,6 +113,11 @@ impl Stores {
             .any(|slot| self.links.borrow().get(slot).is_none_or(|link| link.has_failed()))
     }
 
+    /// A bucket is on its way to another disk.
+    pub(super) fn is_moving(&self) -> bool {
+        self.moving.borrow().is_some()
+    }
+
     /// The slot of the disk that holds a bucket.
     pub(super) fn slot_of_bucket(&self, bucket: u8) -> u8 {
         self.on.borrow()[usize::from(bucket)]
@@ -122,6 +127,9 @@ impl Stores {
     #[must_use]
     pub(crate) fn push(&self, request: Request, then: Then) -> Option<(Then, StoreResult)> {
         let Some(oid) = subject(&request) else {
+            if let Some(moving) = self.moving.borrow_mut().as_mut() {
+                moving.note(&request);
+            }
             let links = self.all();
             return self.push_to(
                 links.into_iter().filter(|link| !link.has_failed()),
@@ -308,6 +316,10 @@ impl Shard {
                 self.note_replica(bytes, started, result.is_ok());
                 self.reply(&reply_to, PeerReply { id, result: peer_result(result) });
             }
+            Then::ReplyList { reply_to, id, state } => {
+                self.reply_list((&reply_to, id), &state, result);
+            }
+            Then::Join(token) => self.note_joining(token, result),
             Then::Tell(waiting) => {
                 let _ = waiting.send(result);
             }

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use sheepdog_engine::gateway::{Gateway, Me, Place};
+use sheepdog_engine::join::Joiner;
 use sheepdog_proto::command::{Addresses, Command};
 use sheepdog_proto::{Incarnation, NodeId, Vid};
 use sheepdog_store::{FakeDisk, Options, Store};
@@ -68,6 +69,7 @@ pub(super) struct Shard {
     /// Index of the last entry applied.
     pub(super) applied: usize,
     pub(super) gateway: Gateway,
+    pub(super) joiner: Joiner,
     pub(super) store: StoreLink,
     pub(super) held: Vec<Held>,
     pub(super) local_replies: VecDeque<Reply>,
@@ -131,8 +133,12 @@ impl World {
         life.me.incarnation = Incarnation(index as u64);
         (life.followed, life.fed) = (index, index);
         let me = life.me;
-        let shard = |store| Shard::new(Gateway::new(me, state.clone()), store, index, now);
-        life.shards = std::mem::take(&mut life.stores).into_iter().map(shard).collect();
+        let shard = |(number, store)| {
+            let mut joiner = Joiner::new(me, number);
+            joiner.handle_state(state.clone());
+            Shard::new(Gateway::new(me, state.clone()), joiner, store, index, now)
+        };
+        life.shards = (0..).zip(std::mem::take(&mut life.stores)).map(shard).collect();
         let serial = life.serial;
         self.say(|| format!("sheep {sheep} has joined as of entry {index}"));
         for shard in 0..self.profile.shards {
@@ -279,10 +285,11 @@ impl Life {
 }
 
 impl Shard {
-    fn new(gateway: Gateway, store: Store, applied: usize, now: u64) -> Self {
+    fn new(gateway: Gateway, joiner: Joiner, store: Store, applied: usize, now: u64) -> Self {
         Self {
             applied,
             gateway,
+            joiner,
             store: StoreLink::new(store),
             held: Vec::new(),
             local_replies: VecDeque::new(),

@@ -6,7 +6,8 @@
 //!      was sent before is part of that, so it is dropped.
 
 use sheepdog_engine::gateway::Place;
-use sheepdog_proto::peer::Request;
+use sheepdog_engine::join::JOINER_ID;
+use sheepdog_proto::peer::{Reply, Request};
 
 use super::event::{Event, Inside, Message};
 use super::network::{End, way};
@@ -88,6 +89,9 @@ impl World {
         shard.links.insert(to, Link::Up(connection));
         self.say(|| format!("{} is connected to {}", show::place(from), show::place(to)));
         self.is_sending_again = true;
+        if let Some(shard) = self.shard(from) {
+            shard.joiner.handle_reconnect(to);
+        }
         self.step(from, |gateway| gateway.handle_reconnect(to)); // G1
         self.is_sending_again = false;
     }
@@ -119,7 +123,7 @@ impl World {
                         let (to, from) = (show::place(caller), show::place(server));
                         format!("{to} <- {from} {}", show::reply(&reply))
                     });
-                    self.step(caller, |gateway| gateway.handle_reply(server, reply)); // N2
+                    self.take_reply(caller, server, reply); // N2
                 }
             }
             Message::Closed => {
@@ -129,6 +133,16 @@ impl World {
                 }
             }
         }
+    }
+
+    fn take_reply(&mut self, caller: Place, server: Place, reply: Reply) {
+        let Some(shard) = self.shard(caller) else { return };
+        if reply.id & JOINER_ID == 0 {
+            shard.gateway.handle_reply(server, reply);
+        } else {
+            shard.joiner.handle_reply(server, reply);
+        }
+        self.run(caller);
     }
 
     fn uses(&mut self, caller: Place, server: Place, connection: u64) -> bool {

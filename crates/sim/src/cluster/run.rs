@@ -2,7 +2,8 @@
 //!
 //! Holds:
 //!   R1 after all is healed every client has its answers, and has read everything through several
-//!      sheep, within a bounded virtual time (liveness).
+//!      sheep, within a bounded virtual time (liveness);
+//!   R2 within it every copy that should be in sync is.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -86,6 +87,12 @@ fn go(world: &mut World) -> Result<(), String> {
     }
     if !world.is_done() {
         return Err(format!("R1: not answered: {}", world.describe_clients()));
+    }
+    while world.groups_left() > 0 && world.now < end {
+        world.run_until((world.now + SECOND / 4).min(end))?;
+    }
+    if world.groups_left() > 0 {
+        return Err(format!("R2: {} groups never complete", world.groups_left()));
     }
     world.run_until(world.now + REST_NS)?;
     world.check_copies()

@@ -12,7 +12,7 @@ use sheepdog_engine::gateway::{Action, Gateway, Place};
 use sheepdog_engine::replica::{Admission, admit};
 use sheepdog_engine::state::ClusterState;
 use sheepdog_proto::Stamp;
-use sheepdog_proto::peer::{Reply, Request};
+use sheepdog_proto::peer::{Reply, Request, RequestBody};
 use sheepdog_store as store;
 use sheepdog_store::serve::store_request;
 
@@ -57,9 +57,16 @@ impl World {
         loop {
             let Some(shard) = self.shard(place) else { return };
             let actions = shard.gateway.take_actions();
+            let joining = shard.joiner.take_actions();
             let reply = shard.local_replies.pop_front();
-            if actions.is_empty() && reply.is_none() {
+            if actions.is_empty() && joining.is_empty() && reply.is_none() {
                 return;
+            }
+            for action in joining {
+                if self.burns_down(place) {
+                    return;
+                }
+                self.perform_joining(place, action);
             }
             for action in actions {
                 if self.burns_down(place) {
@@ -156,6 +163,9 @@ impl World {
     }
 
     fn execute(&mut self, place: Place, reply_to: ReplyTo, request: Request) {
+        if matches!(request.body, RequestBody::List { .. } | RequestBody::Pull { .. }) {
+            return self.serve_joiner(place, reply_to, request);
+        }
         if let Err(what) = self.fence.note(place, &request) {
             self.blame(what);
         }
@@ -163,9 +173,16 @@ impl World {
         if stable > Stamp::NONE {
             self.push_store(place, store::Request::Watermark { vid, stable }, Then::Nothing);
         }
-        if let Some(request) = store_request(vid, generation, view, body) {
-            self.push_store(place, request, Then::Reply { reply_to, id });
+        if let Some(shard) = self.shard(place) {
+            shard.joiner.note_change(&body);
         }
+        let is_list = matches!(body, RequestBody::Barrier { .. });
+        let Some(request) = store_request(vid, generation, view, body) else { return };
+        let then = match self.state_of(place) {
+            Some(state) if is_list => Then::ReplyList { reply_to, id, state },
+            _ => Then::Reply { reply_to, id },
+        };
+        self.push_store(place, request, then);
     }
 
     pub(super) fn reply(&mut self, place: Place, reply_to: ReplyTo, reply: Reply) {
@@ -188,6 +205,7 @@ impl World {
         let Some(shard) = self.shard(place) else { return };
         assert_eq!(shard.applied + 1, index, "LOG-ORDER");
         shard.applied = index;
+        shard.joiner.handle_state(state.clone());
         self.step(place, |gateway| gateway.handle_state(state));
         self.admit_held(place);
         self.wake_door(place);

@@ -30,6 +30,13 @@ pub(super) fn request(request: &Request) -> String {
         RequestBody::Barrier { index } => format!("barrier of entry {index}"),
         RequestBody::Settle { oids } => format!("settle {} objects", oids.len()),
         RequestBody::Watermark => "watermark".to_owned(),
+        RequestBody::List { index, after, partitions, .. } => {
+            format!("list {partitions:?} after {after:?} as of entry {index}")
+        }
+        RequestBody::Pull { index, oid, first_block, count, with_data } => {
+            let what = if *with_data { "pull" } else { "compare" };
+            format!("{what} {} {first_block}+{count} as of entry {index}", object(*oid))
+        }
     };
     format!("#{id} {what} (generation {generation} view {view} stable {stable})")
 }
@@ -40,6 +47,15 @@ pub(super) fn reply(reply: &Reply) -> String {
         Ok(ReplyBody::Blocks { blocks, .. }) => {
             let stamps: Vec<String> = blocks.iter().take(4).map(|b| b.stamp.to_string()).collect();
             format!("{} blocks, {}", blocks.len(), stamps.join(" "))
+        }
+        Ok(ReplyBody::Listing(listing)) => {
+            let oids: Vec<String> = listing.objects.iter().map(|o| object(o.oid)).collect();
+            format!("{oids:?}, unstable: {}, next {:?}", listing.unstable.len(), listing.next)
+        }
+        Ok(ReplyBody::Pulled(pulled)) => {
+            let stamps: Vec<String> =
+                pulled.blocks.iter().take(4).map(|block| block.stamp.to_string()).collect();
+            format!("base {} {}, unstable {:?}", pulled.base, stamps.join(" "), pulled.unstable)
         }
         Ok(ReplyBody::Unstable(list)) => format!("unstable: {}", list.len()),
         Err(error) => format!("{error:?}"),

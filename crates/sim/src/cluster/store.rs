@@ -5,14 +5,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use sheepdog_engine::gateway::Place;
+use sheepdog_engine::state::ClusterState;
 use sheepdog_proto::Vid;
 use sheepdog_proto::peer::Reply as PeerReply;
 use sheepdog_store::serve::peer_result;
 use sheepdog_store::{Reply, Request, Store, StoreError};
 
 use super::event::{Event, Inside};
+use super::join::{ListJob, PullJob};
 use super::shard::ReplyTo;
 use super::world::World;
 
@@ -22,7 +25,22 @@ pub(super) type StoreResult = Result<Reply, StoreError>;
 #[derive(Debug)]
 pub(super) enum Then {
     /// It goes to a gateway.
-    Reply { reply_to: ReplyTo, id: u64 },
+    Reply {
+        reply_to: ReplyTo,
+        id: u64,
+    },
+    /// It goes to a gateway, as far as the member took a group's changes when it was asked.
+    ReplyList {
+        reply_to: ReplyTo,
+        id: u64,
+        state: Arc<ClusterState>,
+    },
+    /// The shard's joiner asked.
+    Join(u64),
+    /// A joiner of another sheep did: the two answers to a pull, or a list.
+    PullBlocks(Box<PullJob>),
+    PullUnstable(Box<PullJob>),
+    List(Box<ListJob>),
     /// A part of the list of objects, for the sweep.
     Listed(Rc<BTreeSet<Vid>>),
     /// Nobody waits.
@@ -113,6 +131,13 @@ impl World {
                 }
                 self.reply(place, reply_to, PeerReply { id, result: peer_result(result) });
             }
+            Then::ReplyList { reply_to, id, state } => {
+                self.reply_list(place, (reply_to, id), &state, result);
+            }
+            Then::Join(token) => self.note_joining(place, token, result),
+            Then::PullBlocks(pull) => self.take_pull_blocks(place, *pull, result),
+            Then::PullUnstable(pull) => self.take_pull_unstable(place, *pull, result),
+            Then::List(job) => self.take_list(place, job, result),
             Then::Listed(deleted) => self.sweep_on(place, &deleted, result),
             Then::Nothing => {}
         }

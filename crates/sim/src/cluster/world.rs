@@ -199,6 +199,7 @@ impl World {
         for shard in 0..self.profile.shards {
             let place = Place { node: NodeId(sheep as u16), shard };
             self.step(place, Gateway::tick);
+            self.tick_joiner(place);
             if let Some(shard) = self.shard(place) {
                 shard.store.tick();
                 self.turn_store(place);
@@ -223,6 +224,9 @@ impl World {
             RequestBody::Reset { .. } => "sent: reset",
             RequestBody::Hole { .. } => "sent: hole",
             RequestBody::Write { .. } => "sent: write",
+            RequestBody::List { .. } => "sent: list for a joiner",
+            RequestBody::Pull { with_data: false, .. } => "sent: stamps for a joiner",
+            RequestBody::Pull { with_data: true, .. } => "sent: blocks for a joiner",
         };
         self.trace.count(name);
         let vid = request.vid;

@@ -174,12 +174,8 @@ impl Store {
                 self.plan_forgetting(token, records);
                 Ok(())
             }
-            Request::Drop { mut oids, before } => {
-                let is_older = |oid: &Oid| self.pending.modified(&self.contents, *oid) < before;
-                oids.retain(|oid| self.contents.objects.contains_key(oid) && is_older(oid));
-                let records = oids.chunks(SETTLE_OIDS_MAX);
-                let records = records.map(|oids| Record::Drop { oids: oids.to_vec() }).collect();
-                self.plan_forgetting(token, records);
+            Request::Drop { oids, before } => {
+                self.plan_drop(token, oids, before);
                 Ok(())
             }
             Request::Raise { oid, view } => {
@@ -207,6 +203,14 @@ impl Store {
                 Ok(())
             }
         }
+    }
+
+    fn plan_drop(&mut self, token: u64, mut oids: Vec<Oid>, before: View) {
+        let is_older = |oid: &Oid| self.pending.modified(&self.contents, *oid) < before;
+        oids.retain(|oid| self.contents.objects.contains_key(oid) && is_older(oid));
+        let records = oids.chunks(SETTLE_OIDS_MAX);
+        let records = records.map(|oids| Record::Drop { oids: oids.to_vec() }).collect();
+        self.plan_forgetting(token, records);
     }
 
     /// Records after which nothing is as it was: what comes next is planned behind them (PN3).

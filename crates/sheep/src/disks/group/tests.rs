@@ -38,17 +38,17 @@ fn only_groups_of_the_sheep_and_of_the_buckets_are_named() {
     let node = NodeId(1);
     for bits in [3, 8, 10] {
         let mut state = formatted(bits);
-        let all = in_sync(&state, node, |_| true);
+        let all = taken(&state, node, |_| true);
         let own = |pg: &PgId| state.group(*pg).unwrap().in_sync.contains(&node);
         assert!(!all.is_empty() && all.len() < 1 << bits && all.iter().all(own));
-        assert!(in_sync(&state, node, |_| false).is_empty());
-        let low = in_sync(&state, node, |bucket| bucket < 128);
-        let high = in_sync(&state, node, |bucket| bucket >= 128);
+        assert!(taken(&state, node, |_| false).is_empty());
+        let low = taken(&state, node, |bucket| bucket < 128);
+        let high = taken(&state, node, |bucket| bucket >= 128);
         assert_eq!([low.clone(), high].concat(), all);
         let incarnation = Incarnation(state.members.get(node).unwrap().incarnation.0);
         let index = LogIndex(state.index.0 + 1);
         state.apply(index, &Command::Demote { node, incarnation, groups: low }).unwrap();
-        assert!(in_sync(&state, node, |bucket| bucket < 128).is_empty());
+        assert!(taken(&state, node, |bucket| bucket < 128).is_empty());
     }
-    assert!(in_sync(&ClusterState::default(), node, |_| true).is_empty());
+    assert!(taken(&ClusterState::default(), node, |_| true).is_empty());
 }
