@@ -26,3 +26,4 @@ mod t18_recorder;
 mod t19_kill_loop;
 mod t20_full_disk;
 mod t21_file_systems;
+mod t22_node_away;

@@ -87,6 +87,8 @@ impl StoreLink {
                 self.waiting.borrow_mut().insert(token, then);
                 store.submit(token, request);
             }
+            // Whoever asks a disk that was taken out meanwhile must not wait for ever.
+            None if self.is_closed.get() => drop(then),
             None => self.refused.borrow_mut().push(then),
         }
         self.ready.notify_one();
@@ -284,3 +286,7 @@ impl Shard {
         self.shared.tell_disk_failed(link.slot, why.to_string());
     }
 }
+
+#[cfg(test)]
+#[path = "store_link/tests.rs"]
+mod tests;
