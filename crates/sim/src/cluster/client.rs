@@ -315,11 +315,13 @@ impl World {
                 return;
             }
         };
-        let known = &mut self.clients[client];
-        if known.generation > generation {
-            let what = format!("generation {generation} after {}", known.generation);
-            return self.blame(what);
+        if self.is_outdated(client, generation) {
+            // It would be told by its lease; there are none yet.
+            self.trace.count("attach by an owner that does not know of its end");
+            self.end_session(client);
+            return;
         }
+        let known = &mut self.clients[client];
         (known.generation, known.phase) = (generation, Phase::Open);
         let unanswered = std::mem::take(&mut known.pending);
         for (number, pending) in unanswered {
@@ -327,6 +329,13 @@ impl World {
             self.trace.count("operation sent again by its client");
             self.submit_operation(client, pending); // V2
         }
+    }
+
+    /// The log has given the VDI to somebody else since.
+    fn is_outdated(&self, client: usize, generation: u32) -> bool {
+        let vid = self.clients[client].vid;
+        let vdi = vid.and_then(|vid| self.log.newest().catalogue.get(vid));
+        vdi.is_none_or(|vdi| vdi.generation.0 > generation)
     }
 
     fn handle_answer(&mut self, client: usize, number: u64, result: &Result<Answer, Refusal>) {
@@ -366,7 +375,7 @@ impl World {
         if is_deleted {
             (known.vid, known.generation, known.grows) = (None, 0, None);
             known.history = History::default();
-        } else if let Some(vdi) = known.vid.and_then(|v| self.log.newest().catalogue.get(v)) {
+        } else if let Some(vdi) = known.vid.and_then(|v| self.log.state(index).catalogue.get(v)) {
             known.grows = Some((index, vdi.object_count()));
         }
     }

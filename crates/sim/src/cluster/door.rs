@@ -289,7 +289,9 @@ impl World {
         }
         for shard in 0..self.profile.shards {
             if let Some(shard) = self.shard(Place { node: me.node, shard }) {
-                let _ = shard.store.store_mut().checkpoint(); // the next start replays more
+                for store in shard.stores.all_mut() {
+                    let _ = store.checkpoint(); // without it the next start replays more
+                }
             }
         }
         let gone = Command::Gone { node: me.node, incarnation: me.incarnation };

@@ -184,10 +184,11 @@ impl World {
     }
 
     fn break_disk(&mut self, sheep: usize) {
-        let disk = self.random.index(self.sheep[sheep].disks.len());
+        let slot = self.random.index(self.profile.disks);
+        let shard = self.random.index(usize::from(self.profile.shards));
         let kind = self.random.pick(&[DiskFault::Write, DiskFault::Sync]);
         let after = self.random.below(4);
-        self.sheep[sheep].disks[disk].fail(kind, after);
+        self.sheep[sheep].disks[shard][slot].fail(kind, after);
     }
 
     pub(super) fn mend(&mut self, what: &Broken) {
@@ -230,13 +231,14 @@ impl World {
         for sheep in 0..self.sheep.len() {
             self.mend(&Broken::LogOf { sheep });
             self.sheep[sheep].disk_ns = self.profile.disk_ns;
-            self.sheep[sheep].disks.iter().for_each(FakeDisk::clear_faults);
-            let serial = self.sheep[sheep].life.as_mut().map(|life| {
+            self.sheep[sheep].disks.iter().flatten().for_each(FakeDisk::clear_faults);
+            let life = self.sheep[sheep].life.as_mut().map(|life| {
                 life.fuse = None;
-                life.serial
+                (life.serial, life.failed.is_empty())
             });
-            match serial {
-                Some(serial) => self.wake(sheep, serial),
+            match life {
+                Some((serial, true)) => self.wake(sheep, serial),
+                Some((_, false)) => self.kill(sheep, "to get its disk back"),
                 None => self.start(sheep),
             }
         }

@@ -78,15 +78,24 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 fn go(world: &mut World) -> Result<(), String> {
     let danger = world.profile.danger_ns;
     world.later(SECOND / 2, Event::Fault);
+    world.later(SECOND, Event::Inspect);
     world.run_until(danger)?;
     world.heal();
     let end = danger + ANSWERED_NS;
-    while !world.is_done() && world.now < end {
+    while !(world.is_done() && world.all_serve()) && world.now < end {
         world.run_until((world.now + SECOND / 4).min(end))?;
+    }
+    if !world.is_done() && world.is_short() {
+        // Members have left groups for good, and nobody takes their place: waiting is right.
+        world.trace.count("ended short of copies");
+        return world.check_power_cut();
     }
     if !world.is_done() {
         return Err(format!("R1: not answered: {}", world.describe_clients()));
     }
     world.run_until(world.now + REST_NS)?;
+    if !world.all_serve() {
+        return Err("R1: a sheep has ended after all was healed".to_owned());
+    }
     world.check_copies()
 }

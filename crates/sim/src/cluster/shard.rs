@@ -12,7 +12,7 @@ use sheepdog_engine::gateway::{Action, Gateway, Place};
 use sheepdog_engine::replica::{Admission, admit};
 use sheepdog_engine::state::ClusterState;
 use sheepdog_proto::Stamp;
-use sheepdog_proto::peer::{Reply, Request};
+use sheepdog_proto::peer::{PeerError, Reply, Request, RequestBody};
 use sheepdog_store as store;
 use sheepdog_store::serve::store_request;
 
@@ -163,7 +163,12 @@ impl World {
         if stable > Stamp::NONE {
             self.push_store(place, store::Request::Watermark { vid, stable }, Then::Nothing);
         }
-        if let Some(request) = store_request(vid, generation, view, body) {
+        let is_barrier = matches!(body, RequestBody::Barrier { .. });
+        if is_barrier && self.cannot_list(place, vid) {
+            self.trace.count("barrier refused for a failed disk");
+            let result = Err(PeerError::NotInSync); // D2
+            self.reply(place, reply_to, Reply { id, result });
+        } else if let Some(request) = store_request(vid, generation, view, body) {
             self.push_store(place, request, Then::Reply { reply_to, id });
         }
     }
