@@ -25,6 +25,9 @@ use super::event::{Caller, Event, Inside, Told};
 use super::show;
 use super::world::World;
 
+/// After so many operations a client takes its time.
+const OPERATIONS_BUSY: u64 = 500;
+
 /// What an operation is to the history.
 #[derive(Clone, Debug)]
 pub(super) enum Shape {
@@ -124,7 +127,9 @@ impl World {
     pub(super) fn handle_client(&mut self, client: usize) {
         if self.clients[client].phase != Phase::Done {
             let (low, high) = self.profile.think_ns;
-            let pause = self.random.between(low, high);
+            // Long histories make slow runs, and show little more.
+            let factor = if self.clients[client].number < OPERATIONS_BUSY { 1 } else { 20 };
+            let pause = self.random.between(low, high) * factor;
             self.later(pause, Event::Client { client });
         }
         self.notice_loss(client);

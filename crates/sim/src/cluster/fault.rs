@@ -123,7 +123,7 @@ impl World {
                 self.pause(sheep, pause);
             }
             Fault::Leave => {
-                if !self.sheep[sheep].life.as_ref().is_some_and(|life| life.is_leaving) {
+                if self.sheep[sheep].life.as_ref().is_some_and(|life| life.leaving.is_none()) {
                     let what = Inside::Leave;
                     self.later(0, Event::Life { sheep, life: serial, what });
                 }

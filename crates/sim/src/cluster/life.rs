@@ -60,8 +60,8 @@ pub(super) struct Life {
     pub(super) stopped: Option<VecDeque<Inside>>,
     /// It dies after so many actions.
     pub(super) fuse: Option<u64>,
-    /// It was asked to end in order.
-    pub(super) is_leaving: bool,
+    /// It was asked to end in order: by when, and what it lets go of before.
+    pub(super) leaving: Option<(u64, Vec<Vid>)>,
 }
 
 /// One shard of a life.
@@ -281,7 +281,7 @@ impl Life {
             waiting: BTreeMap::new(),
             stopped: None,
             fuse: None,
-            is_leaving: false,
+            leaving: None,
         }
     }
 }

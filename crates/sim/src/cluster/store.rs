@@ -64,6 +64,13 @@ pub(super) struct Stores {
     pub(super) has_turn: bool,
 }
 
+/// What a turn of all stores of a shard brought.
+struct Turned {
+    replies: Vec<(Then, StoreResult)>,
+    /// Slots of disks that have failed just now.
+    failures: Vec<(usize, StoreError)>,
+}
+
 /// The slot of the disk that has an object.
 pub(super) fn slot_of(oid: Oid, slots: usize) -> usize {
     usize::from(bucket_of(oid)) % slots
@@ -115,8 +122,8 @@ impl Stores {
         link.store.submit(self.last_token, request); // answered with the failure after one
     }
 
-    /// All go on; what is answered, and which slots have failed just now.
-    fn turn(&mut self) -> (Vec<(Then, StoreResult)>, Vec<(usize, StoreError)>) {
+    /// All go on as far as they can.
+    fn turn(&mut self) -> Turned {
         let (mut replies, mut failures) = (Vec::new(), Vec::new());
         for (slot, Link { store, waiting }) in self.links.iter_mut().enumerate() {
             store.turn(false);
@@ -128,7 +135,7 @@ impl Stores {
                 failures.push((slot, failure.clone()));
             }
         }
-        (replies, failures)
+        Turned { replies, failures }
     }
 
     fn is_busy(&self) -> bool {
@@ -188,7 +195,7 @@ impl World {
     pub(super) fn turn_stores(&mut self, place: Place) {
         let sheep = usize::from(place.node.0);
         let Some(shard) = self.shard(place) else { return };
-        let (replies, failures) = shard.stores.turn();
+        let Turned { replies, failures } = shard.stores.turn();
         let is_busy = shard.stores.is_busy();
         for (slot, failure) in failures {
             self.say(|| format!("disk {slot} of {} has failed: {failure}", show::place(place)));
