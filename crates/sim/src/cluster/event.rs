@@ -154,6 +154,8 @@ pub(super) enum Broken {
     Way { from: usize, to: usize },
     /// A sheep does not reach the log.
     LogOf { sheep: usize },
+    /// There is no room on its disks.
+    Full { sheep: usize },
     /// Nobody reaches the log.
     Log,
 }

@@ -98,6 +98,10 @@ impl World {
             let opened: Result<Vec<_>, StoreError> = disks.iter().map(open).collect();
             match opened {
                 Ok(stores) => all.push(Stores::new(stores.into_iter().map(|s| s.0).collect())),
+                Err(StoreError::Full) => {
+                    self.trace.count("start without room");
+                    return self.later(TICK, Event::Start { sheep });
+                }
                 Err(error) => {
                     let what = format!("a store of sheep {sheep} cannot be opened: {error}");
                     return self.blame(what);

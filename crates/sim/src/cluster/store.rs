@@ -216,6 +216,9 @@ impl World {
             Then::Reply { reply_to, id } => {
                 if let Err(error) = &result {
                     self.say(|| format!("store {}: {error}", show::place(place)));
+                    if *error == StoreError::Full {
+                        self.trace.count("request that found no room");
+                    }
                 }
                 self.reply(place, reply_to, PeerReply { id, result: peer_result(result) });
             }

@@ -60,6 +60,7 @@ impl World {
             let options = self.options_of(sheep, place.shard);
             for disk in &self.sheep[sheep].disks[usize::from(place.shard)] {
                 let fork = disk.fork();
+                fork.set_capacity(None);
                 fork.power_cycle(self.random.roll());
                 let (mut store, _) = Store::open(Box::new(fork), options)
                     .map_err(|error| format!("{place:?} cannot be opened after a cut: {error}"))?;
