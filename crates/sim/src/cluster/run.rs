@@ -76,12 +76,16 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 }
 
 fn go(world: &mut World) -> Result<(), String> {
-    let danger = world.profile.danger_ns;
     world.later(SECOND / 2, Event::Fault);
     world.later(SECOND, Event::Inspect);
-    world.run_until(danger)?;
+    world.run_until(world.profile.danger_ns)?;
     world.heal();
-    let end = danger + ANSWERED_NS;
+    settle(world)
+}
+
+/// All is healed: everything is answered and comes to rest.
+fn settle(world: &mut World) -> Result<(), String> {
+    let end = world.now + ANSWERED_NS;
     while !(world.is_done() && world.all_serve()) && world.now < end {
         world.run_until((world.now + SECOND / 4).min(end))?;
     }
@@ -99,3 +103,7 @@ fn go(world: &mut World) -> Result<(), String> {
     }
     world.check_copies()
 }
+
+#[cfg(test)]
+#[path = "run/tests.rs"]
+mod tests;

@@ -279,3 +279,7 @@ fn one_listing(listings: Vec<Listing>) -> Listing {
     objects.sort_unstable_by_key(|object| object.oid);
     Listing { objects, next, ..Listing::default() }
 }
+
+#[cfg(test)]
+#[path = "store/tests.rs"]
+mod tests;
