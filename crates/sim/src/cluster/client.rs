@@ -25,6 +25,7 @@ use super::event::{Caller, Event, Inside, Told};
 use super::show;
 use super::world::World;
 
+const MS: u64 = 1_000_000;
 /// After so many operations a client takes its time.
 const OPERATIONS_BUSY: u64 = 500;
 
@@ -88,6 +89,8 @@ pub(super) struct Client {
     /// Operations so far, which names them and orders them.
     number: u64,
     last_sent: u64,
+    /// It was refused, and tries again then.
+    rests_until: u64,
     /// How often it has looked at everything, and how far it is now.
     looks: usize,
     is_looking: bool,
@@ -116,6 +119,7 @@ impl World {
             pending: BTreeMap::new(),
             number: 0,
             last_sent: 0,
+            rests_until: 0,
             looks: 0,
             is_looking: false,
             history: History::default(),
@@ -134,6 +138,7 @@ impl World {
         }
         self.notice_loss(client);
         match self.clients[client].phase {
+            Phase::Away if self.now < self.clients[client].rests_until => {}
             Phase::Away => self.go_somewhere(client),
             Phase::Open if self.is_healing => self.look(client),
             Phase::Open => self.work(client),
@@ -317,6 +322,7 @@ impl World {
                 self.say(|| format!("client {client} is refused: {refusal}"));
                 self.trace.count("attach refused");
                 self.end_session(client);
+                self.clients[client].rests_until = self.now + self.random.between(MS, 150 * MS);
                 return;
             }
         };
