@@ -40,7 +40,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use crate::metrics::ShardMetrics;
 use crate::peer::incoming::Incoming;
 use crate::peer::outgoing::Link;
-use crate::shared::Shared;
+use crate::shared::{CommandResult, Shared};
 use attach::Waiters;
 pub(crate) use door::ShardDoor;
 use mail::Mail;
@@ -297,10 +297,18 @@ impl Shard {
     }
 }
 
-/// Appends what the engine needs, until it is in the log: whether it still made sense is for the
-/// cluster state to say.
+/// Appends what the engine needs: whether it still made sense is for the cluster state to say.
 async fn propose(shared: Arc<Shared>, command: Command) {
-    while shared.command(command.clone()).await == Err(CommandError::Unavailable) {
+    let _ = append(&shared, command).await;
+}
+
+/// Appends a command until it is in the log.
+async fn append(shared: &Shared, command: Command) -> CommandResult {
+    loop {
+        let ended = shared.command(command.clone()).await;
+        if ended != Err(CommandError::Unavailable) {
+            return ended;
+        }
         tokio::time::sleep(TICK).await;
     }
 }

@@ -15,6 +15,7 @@
 mod check;
 mod client;
 mod control;
+mod disk;
 mod door;
 mod event;
 mod fault;

@@ -3,7 +3,9 @@
 //! Holds:
 //!   A1 asking is a task of its own: a client that goes away in the middle leaves nothing half
 //!      done;
-//!   A2 a VDI that is being let go is let go completely before it is taken again.
+//!   A2 a VDI that is being let go is let go completely before it is taken again;
+//!   A3 what the gateway has drained is forgotten only when the log has it detached: taken again
+//!      under the same generation, it would give stamps that were given before.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -16,7 +18,7 @@ use sheepdog_proto::{Generation, Vid};
 use tokio::sync::oneshot;
 use tokio::time::{Duration, Instant};
 
-use super::Shard;
+use super::{Shard, append};
 use crate::control::now_ns;
 
 /// How long a VDI's owner may take to let go before an attach is refused.
@@ -151,7 +153,7 @@ impl Shard {
     pub(super) fn let_go(self: &Rc<Self>, vid: Vid, generation: Generation) {
         let shard = self.clone();
         tokio::task::spawn_local(async move {
-            let ended = shard.shared.command(Command::Detach { vid, generation }).await;
+            let ended = append(&shard.shared, Command::Detach { vid, generation }).await; // A3
             if let Ok((_, index)) = ended {
                 shard.wait_applied(index).await;
             }
@@ -195,3 +197,7 @@ impl Shard {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "attach/tests.rs"]
+mod tests;

@@ -29,6 +29,8 @@ pub(super) enum Proposed {
         vid: Vid,
         generation: Generation,
     },
+    /// Copies are given up; proposed again as long as that has no effect.
+    Demote,
     /// The orderly end of a life.
     Leave,
     /// An operator's command, by whichever sheep.
@@ -223,7 +225,7 @@ impl World {
             }
             Proposed::Leave => self.exit(sheep),
             Proposed::Attach { shard, vid } => self.note_refused(place(shard), vid),
-            Proposed::Operator(_) => {}
+            Proposed::Operator(_) | Proposed::Demote => {}
         }
         self.proposals.remove(&proposal);
     }
@@ -243,7 +245,7 @@ impl World {
                 self.note_let_go(place(shard), vid, generation, index);
             }
             Proposed::Leave => self.exit(sheep),
-            Proposed::Join | Proposed::Engine | Proposed::Operator(_) => {}
+            Proposed::Join | Proposed::Engine | Proposed::Demote | Proposed::Operator(_) => {}
         }
     }
 

@@ -14,11 +14,15 @@ use sheepdog_proto::{Generation, Vid};
 
 use super::control::Proposed;
 use super::event::{Caller, Event, Inside, Told};
+use super::life::Shard;
 use super::show;
 use super::world::World;
 
 /// How long a VDI's owner may take to let go before an attach is refused.
 const HAND_OVER_NS: u64 = 1_000_000_000;
+/// How long clients' last operations may take at an orderly end, and how often it is looked.
+const DRAIN_NS: u64 = 10_000_000_000;
+const LOOK_NS: u64 = 10_000_000;
 
 /// What a shard's clients wait for.
 #[derive(Debug, Default)]
@@ -78,7 +82,10 @@ impl World {
     }
 
     fn is_leaving(&self, place: Place) -> bool {
-        self.sheep[usize::from(place.node.0)].life.as_ref().is_some_and(|life| life.is_leaving)
+        self.sheep[usize::from(place.node.0)]
+            .life
+            .as_ref()
+            .is_some_and(|life| life.leaving.is_some())
     }
 
     /// Asks the log for the VDI, or waits for what must come before.
@@ -267,33 +274,40 @@ impl World {
         }
     }
 
-    /// Lets go of everything, then says good-bye.
+    /// Lets go of what it has, then says good-bye.
     pub(super) fn leave(&mut self, sheep: usize) {
-        let Some(life) = self.sheep[sheep].life.as_mut() else { return };
-        let is_first = !std::mem::replace(&mut life.is_leaving, true);
+        let Some(life) = self.sheep[sheep].life.as_ref() else { return };
         let (serial, me) = (life.serial, life.me);
-        let mut is_attached = false;
-        for shard in 0..self.profile.shards {
-            let place = Place { node: me.node, shard };
-            let Some(shard) = self.shard(place) else { continue };
-            let vids: Vec<Vid> = shard.gateway.attached().map(|(vid, _)| vid).collect();
-            is_attached |= !vids.is_empty();
-            if is_first {
-                vids.into_iter().for_each(|vid| self.detach(place, None, vid));
-            }
-        }
-        if is_attached {
-            let what = Inside::Leave;
-            self.later(10_000_000, Event::Life { sheep, life: serial, what });
+        let Some((until, vids)) = life.leaving.clone() else {
+            self.begin_leave(sheep);
+            return;
+        };
+        let attached =
+            |shard: &Shard| -> Vec<Vid> { shard.gateway.attached().map(|(vid, _)| vid).collect() };
+        let left: Vec<Vid> = life.shards.iter().flat_map(attached).collect();
+        if vids.iter().any(|vid| left.contains(vid)) && self.now < until {
+            self.later(LOOK_NS, Event::Life { sheep, life: serial, what: Inside::Leave });
             return;
         }
-        for shard in 0..self.profile.shards {
-            if let Some(shard) = self.shard(Place { node: me.node, shard }) {
-                let _ = shard.store.store_mut().checkpoint(); // the next start replays more
-            }
+        let Some(life) = self.sheep[sheep].life.as_mut() else { return };
+        for store in life.shards.iter_mut().flat_map(|shard| shard.stores.all_mut()) {
+            let _ = store.checkpoint(); // without it the next start replays more
         }
         let gone = Command::Gone { node: me.node, incarnation: me.incarnation };
         self.propose(sheep, serial, gone, Proposed::Leave);
+    }
+
+    fn begin_leave(&mut self, sheep: usize) {
+        let until = self.now + DRAIN_NS;
+        let Some(life) = self.sheep[sheep].life.as_mut() else { return };
+        let (serial, node) = (life.serial, life.me.node);
+        let mut all = Vec::new();
+        for (shard, of) in (0..).zip(&life.shards) {
+            all.extend(of.gateway.attached().map(|(vid, _)| (Place { node, shard }, vid)));
+        }
+        life.leaving = Some((until, all.iter().map(|(_, vid)| *vid).collect()));
+        all.into_iter().for_each(|(place, vid)| self.detach(place, None, vid));
+        self.later(LOOK_NS, Event::Life { sheep, life: serial, what: Inside::Leave });
     }
 
     pub(super) fn submit(

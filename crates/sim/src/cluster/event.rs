@@ -33,6 +33,8 @@ pub(super) enum Event {
     Told { caller: Caller, what: Told },
     /// Something breaks.
     Fault,
+    /// It is looked what would be left if all power went off.
+    Inspect,
     /// Something that was broken for a while is whole again.
     Mend { what: Broken },
 }
@@ -107,6 +109,11 @@ pub(super) enum Inside {
         vid: Vid,
         operation: Operation,
     },
+    /// A disk is of no use any more, and what follows from that.
+    DiskFailed {
+        slot: usize,
+    },
+    Demote,
     /// An operator asks for an orderly end.
     Leave,
     /// The process ends itself.
@@ -147,6 +154,8 @@ pub(super) enum Broken {
     Way { from: usize, to: usize },
     /// A sheep does not reach the log.
     LogOf { sheep: usize },
+    /// There is no room on its disks.
+    Full { sheep: usize },
     /// Nobody reaches the log.
     Log,
 }
@@ -174,6 +183,7 @@ impl Event {
             },
             Self::Fault => [14, 0, 0],
             Self::Mend { .. } => [15, 0, 0],
+            Self::Inspect => [16, 0, 0],
         }
     }
 }
@@ -196,6 +206,8 @@ impl Inside {
             Self::Impatient { .. } => 21,
             Self::Submit { number, .. } => (9 << 32) + *number,
             Self::Leave => 22,
+            Self::DiskFailed { slot } => 24 + *slot as u64,
+            Self::Demote => 29,
             Self::Die { .. } => 23,
         }
     }

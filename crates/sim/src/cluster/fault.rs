@@ -33,10 +33,11 @@ pub(super) enum Fault {
     OffLog,
     LogOut,
     DiskError,
+    DiskFull,
     SlowDisk,
 }
 
-const ALL: [Fault; 15] = [
+const ALL: [Fault; 16] = [
     Fault::Kill,
     Fault::KillBetweenActions,
     Fault::PowerOfOne,
@@ -51,6 +52,7 @@ const ALL: [Fault; 15] = [
     Fault::OffLog,
     Fault::LogOut,
     Fault::DiskError,
+    Fault::DiskFull,
     Fault::SlowDisk,
 ];
 
@@ -80,6 +82,7 @@ impl Fault {
             Self::OffLog => "fault: off the log",
             Self::LogOut => "fault: log out",
             Self::DiskError => "fault: disk error",
+            Self::DiskFull => "fault: disk full",
             Self::SlowDisk => "fault: slow disk",
         }
     }
@@ -123,7 +126,7 @@ impl World {
                 self.pause(sheep, pause);
             }
             Fault::Leave => {
-                if !self.sheep[sheep].life.as_ref().is_some_and(|life| life.is_leaving) {
+                if self.sheep[sheep].life.as_ref().is_some_and(|life| life.leaving.is_none()) {
                     let what = Inside::Leave;
                     self.later(0, Event::Life { sheep, life: serial, what });
                 }
@@ -144,6 +147,7 @@ impl World {
                 self.later(delay, Event::Mend { what: Broken::Log });
             }
             Fault::DiskError => self.break_disk(sheep),
+            Fault::DiskFull => self.fill_disks(sheep),
             Fault::SlowDisk => {
                 let (low, high) = self.profile.disk_ns;
                 let factor = self.random.pick(&[1, 5, 40]);
@@ -184,10 +188,21 @@ impl World {
     }
 
     fn break_disk(&mut self, sheep: usize) {
-        let disk = self.random.index(self.sheep[sheep].disks.len());
+        let slot = self.random.index(self.profile.disks);
+        let shard = self.random.index(usize::from(self.profile.shards));
         let kind = self.random.pick(&[DiskFault::Write, DiskFault::Sync]);
         let after = self.random.below(4);
-        self.sheep[sheep].disks[disk].fail(kind, after);
+        self.sheep[sheep].disks[shard][slot].fail(kind, after);
+    }
+
+    /// There is little room left for a while.
+    fn fill_disks(&mut self, sheep: usize) {
+        for disk in self.sheep[sheep].disks.iter().flatten() {
+            let spare = self.random.below(300) << 12;
+            disk.set_capacity(Some(disk.used() + spare));
+        }
+        let delay = self.random.between(50 * MS, 4_000 * MS);
+        self.later(delay, Event::Mend { what: Broken::Full { sheep } });
     }
 
     pub(super) fn mend(&mut self, what: &Broken) {
@@ -197,6 +212,10 @@ impl World {
                 self.sheep[*sheep].is_off_log = false;
                 self.call_log_again();
                 self.feed(*sheep);
+            }
+            Broken::Full { sheep } => {
+                let disks = self.sheep[*sheep].disks.iter().flatten();
+                disks.for_each(|disk| disk.set_capacity(None));
             }
             Broken::Log => {
                 self.log.is_out = false;
@@ -229,14 +248,16 @@ impl World {
         self.mend(&Broken::Log);
         for sheep in 0..self.sheep.len() {
             self.mend(&Broken::LogOf { sheep });
+            self.mend(&Broken::Full { sheep });
             self.sheep[sheep].disk_ns = self.profile.disk_ns;
-            self.sheep[sheep].disks.iter().for_each(FakeDisk::clear_faults);
-            let serial = self.sheep[sheep].life.as_mut().map(|life| {
+            self.sheep[sheep].disks.iter().flatten().for_each(FakeDisk::clear_faults);
+            let life = self.sheep[sheep].life.as_mut().map(|life| {
                 life.fuse = None;
-                life.serial
+                (life.serial, life.failed.is_empty())
             });
-            match serial {
-                Some(serial) => self.wake(sheep, serial),
+            match life {
+                Some((serial, true)) => self.wake(sheep, serial),
+                Some((_, false)) => self.kill(sheep, "to get its disk back"),
                 None => self.start(sheep),
             }
         }

@@ -76,9 +76,21 @@ impl World {
             Action::Local(token, local) => {
                 self.say(|| format!("{} asks itself {local:?}", show::place(place)));
                 self.count_local(&local);
+                let is_refused = matches!(local, Local::Unstable) && self.has_failures(place);
+                if is_refused {
+                    // With a disk that is of no use nothing begins to be joined.
+                    if let Some(shard) = self.shard(place) {
+                        shard.joiner.handle_local(token, Err(PeerError::NotInSync));
+                    }
+                    return;
+                }
                 self.push_store(place, local_request(local), Then::Join(token)); // J1
             }
         }
+    }
+
+    fn has_failures(&mut self, place: Place) -> bool {
+        self.shard(place).is_some_and(|shard| shard.stores.has_failures())
     }
 
     fn count_local(&mut self, local: &Local) {
@@ -113,7 +125,10 @@ impl World {
         let (id, body) = (request.id, request.body);
         match body {
             RequestBody::List { policy, after, partitions, .. } => {
-                let Some(state) = self.state_of(place) else { return };
+                let Some(state) = self.state_of(place).filter(|_| !self.has_failures(place)) else {
+                    let result = Err(PeerError::NotInSync);
+                    return self.reply(place, reply_to, Reply { id, result });
+                };
                 let found = Listing { next: after, ..Listing::default() };
                 let partitions = partitions.into_iter().collect();
                 let has_unstable = after.is_some();

@@ -12,14 +12,14 @@ use sheepdog_engine::gateway::{Gateway, Me, Place};
 use sheepdog_engine::join::Joiner;
 use sheepdog_proto::command::{Addresses, Command};
 use sheepdog_proto::{Incarnation, NodeId, Vid};
-use sheepdog_store::{FakeDisk, Options, Store};
+use sheepdog_store::{FakeDisk, Options, Store, StoreError};
 
 use super::control::Proposed;
 use super::door::Door;
 use super::event::{Event, Inside, Message};
 use super::link::Link;
 use super::shard::Held;
-use super::store::StoreLink;
+use super::store::Stores;
 use super::world::World;
 use sheepdog_proto::peer::Reply;
 
@@ -29,8 +29,8 @@ pub(super) const TICK: u64 = 100_000_000;
 /// One machine with its disks.
 #[derive(Debug)]
 pub(super) struct Sheep {
-    /// One for each shard.
-    pub(super) disks: Vec<FakeDisk>,
+    /// Of each shard, one for each slot.
+    pub(super) disks: Vec<Vec<FakeDisk>>,
     pub(super) life: Option<Life>,
     /// It is cut off from the log.
     pub(super) is_off_log: bool,
@@ -52,15 +52,17 @@ pub(super) struct Life {
     pub(super) last_mail: u64,
     pub(super) shards: Vec<Shard>,
     /// Opened, but not joined yet.
-    stores: Vec<Store>,
+    stores: Vec<Stores>,
+    /// Slots of disks that are of no use any more.
+    pub(super) failed: BTreeSet<usize>,
     /// Answers of the log whose entry is not applied yet.
     pub(super) waiting: BTreeMap<usize, u64>,
     /// What has come since it stands still.
     pub(super) stopped: Option<VecDeque<Inside>>,
     /// It dies after so many actions.
     pub(super) fuse: Option<u64>,
-    /// It was asked to end in order.
-    pub(super) is_leaving: bool,
+    /// It was asked to end in order: by when, and what it lets go of before.
+    pub(super) leaving: Option<(u64, Vec<Vid>)>,
 }
 
 /// One shard of a life.
@@ -70,7 +72,7 @@ pub(super) struct Shard {
     pub(super) applied: usize,
     pub(super) gateway: Gateway,
     pub(super) joiner: Joiner,
-    pub(super) store: StoreLink,
+    pub(super) stores: Stores,
     pub(super) held: Vec<Held>,
     pub(super) local_replies: VecDeque<Reply>,
     pub(super) links: BTreeMap<Place, Link>,
@@ -78,7 +80,6 @@ pub(super) struct Shard {
     pub(super) incoming: BTreeMap<Place, u64>,
     pub(super) door: Door,
     pub(super) swept: BTreeSet<Vid>,
-    pub(super) has_turn: bool,
     pub(super) last_apply: u64,
 }
 
@@ -92,27 +93,34 @@ impl World {
         if self.sheep[sheep].life.is_some() {
             return;
         }
-        let mut stores = Vec::new();
-        for (shard, disk) in self.sheep[sheep].disks.iter().enumerate() {
-            let options =
-                Options { node: uuid(sheep), shard: shard as u16, ..self.profile.store_options() };
-            match Store::open(Box::new(disk.clone()), options) {
-                Ok((store, _)) => stores.push(store),
+        let mut all = Vec::new();
+        for (shard, disks) in self.sheep[sheep].disks.iter().enumerate() {
+            let options = self.options_of(sheep, shard as u16);
+            let open = |disk: &FakeDisk| Store::open(Box::new(disk.clone()), options);
+            let opened: Result<Vec<_>, StoreError> = disks.iter().map(open).collect();
+            match opened {
+                Ok(stores) => all.push(Stores::new(stores.into_iter().map(|s| s.0).collect())),
+                Err(StoreError::Full) => {
+                    self.trace.count("start without room");
+                    return self.later(TICK, Event::Start { sheep });
+                }
                 Err(error) => {
-                    self.blame(format!(
-                        "sheep {sheep}: its store {shard} cannot be opened: {error}"
-                    ));
-                    return;
+                    let what = format!("a store of sheep {sheep} cannot be opened: {error}");
+                    return self.blame(what);
                 }
             }
         }
         self.lives += 1;
         let serial = self.lives;
         let me = Me { node: NodeId(sheep as u16), incarnation: Incarnation(0) };
-        self.sheep[sheep].life = Some(Life::new(serial, me, stores));
+        self.sheep[sheep].life = Some(Life::new(serial, me, all));
         self.say(|| format!("sheep {sheep} starts life {serial}"));
         let join = self.join_command(sheep);
         self.propose(sheep, serial, join, Proposed::Join);
+    }
+
+    pub(super) fn options_of(&self, sheep: usize, shard: u16) -> Options {
+        Options { node: uuid(sheep), shard, ..self.profile.store_options() }
     }
 
     pub(super) fn join_command(&self, sheep: usize) -> Command {
@@ -133,10 +141,10 @@ impl World {
         life.me.incarnation = Incarnation(index as u64);
         (life.followed, life.fed) = (index, index);
         let me = life.me;
-        let shard = |(number, store)| {
+        let shard = |(number, stores)| {
             let mut joiner = Joiner::new(me, number);
             joiner.handle_state(state.clone());
-            Shard::new(Gateway::new(me, state.clone()), joiner, store, index, now)
+            Shard::new(Gateway::new(me, state.clone()), joiner, stores, index, now)
         };
         life.shards = (0..).zip(std::mem::take(&mut life.stores)).map(shard).collect();
         let serial = life.serial;
@@ -152,16 +160,15 @@ impl World {
     /// The process is gone; its disks keep what they were told.
     pub(super) fn kill(&mut self, sheep: usize, why: &str) {
         self.say(|| format!("sheep {sheep} dies: {why}"));
-        self.sheep[sheep].disks.iter().for_each(FakeDisk::restart);
+        self.sheep[sheep].disks.iter().flatten().for_each(FakeDisk::restart);
         self.bury(sheep);
     }
 
     /// Power is gone: of what was not synced everything, something or nothing is left.
     pub(super) fn cut_power(&mut self, sheep: usize) {
         self.say(|| format!("sheep {sheep} loses power"));
-        for disk in 0..self.sheep[sheep].disks.len() {
-            let seed = self.random.roll();
-            self.sheep[sheep].disks[disk].power_cycle(seed);
+        for disk in self.sheep[sheep].disks.iter().flatten() {
+            disk.power_cycle(self.random.roll());
         }
         self.bury(sheep);
     }
@@ -259,6 +266,10 @@ impl World {
         (life.followed > 0).then_some(life.serial)
     }
 
+    pub(super) fn all_serve(&self) -> bool {
+        (0..self.sheep.len()).all(|sheep| self.serves(sheep).is_some())
+    }
+
     pub(super) fn shard(&mut self, place: Place) -> Option<&mut Shard> {
         let life = self.sheep[usize::from(place.node.0)].life.as_mut()?;
         life.shards.get_mut(usize::from(place.shard))
@@ -266,7 +277,7 @@ impl World {
 }
 
 impl Life {
-    const fn new(serial: u64, me: Me, stores: Vec<Store>) -> Self {
+    const fn new(serial: u64, me: Me, stores: Vec<Stores>) -> Self {
         Self {
             serial,
             me,
@@ -276,28 +287,28 @@ impl Life {
             last_mail: 0,
             shards: Vec::new(),
             stores,
+            failed: BTreeSet::new(),
             waiting: BTreeMap::new(),
             stopped: None,
             fuse: None,
-            is_leaving: false,
+            leaving: None,
         }
     }
 }
 
 impl Shard {
-    fn new(gateway: Gateway, joiner: Joiner, store: Store, applied: usize, now: u64) -> Self {
+    fn new(gateway: Gateway, joiner: Joiner, stores: Stores, applied: usize, now: u64) -> Self {
         Self {
             applied,
             gateway,
             joiner,
-            store: StoreLink::new(store),
+            stores,
             held: Vec::new(),
             local_replies: VecDeque::new(),
             links: BTreeMap::new(),
             incoming: BTreeMap::new(),
             door: Door::default(),
             swept: BTreeSet::new(),
-            has_turn: false,
             last_apply: now,
         }
     }

@@ -18,6 +18,8 @@ pub(super) struct Profile {
     pub(super) seed: u64,
     pub(super) sheep: usize,
     pub(super) shards: u16,
+    /// Of each sheep.
+    pub(super) disks: usize,
     pub(super) partition_bits: u8,
     pub(super) copies: Copies,
     pub(super) clients: usize,
@@ -61,6 +63,7 @@ impl Profile {
             seed,
             sheep,
             shards: random.pick(&[1, 1, 2]),
+            disks: random.pick(&[1, 1, 1, 2]),
             partition_bits: random.pick(&[0, 1, 2, 4]),
             copies,
             clients: random.pick(&[1, 1, 2]),

@@ -77,12 +77,17 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 }
 
 fn go(world: &mut World) -> Result<(), String> {
-    let danger = world.profile.danger_ns;
     world.later(SECOND / 2, Event::Fault);
-    world.run_until(danger)?;
+    world.later(SECOND, Event::Inspect);
+    world.run_until(world.profile.danger_ns)?;
     world.heal();
-    let end = danger + ANSWERED_NS;
-    while !world.is_done() && world.now < end {
+    settle(world)
+}
+
+/// All is healed: everything is answered and comes to rest.
+fn settle(world: &mut World) -> Result<(), String> {
+    let end = world.now + ANSWERED_NS;
+    while !(world.is_done() && world.all_serve()) && world.now < end {
         world.run_until((world.now + SECOND / 4).min(end))?;
     }
     if !world.is_done() {
@@ -95,5 +100,12 @@ fn go(world: &mut World) -> Result<(), String> {
         return Err(format!("R2: {} groups never complete", world.groups_left()));
     }
     world.run_until(world.now + REST_NS)?;
+    if !world.all_serve() {
+        return Err("R1: a sheep has ended after all was healed".to_owned());
+    }
     world.check_copies()
 }
+
+#[cfg(test)]
+#[path = "run/tests.rs"]
+mod tests;

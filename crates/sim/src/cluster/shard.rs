@@ -12,7 +12,7 @@ use sheepdog_engine::gateway::{Action, Gateway, Place};
 use sheepdog_engine::replica::{Admission, admit};
 use sheepdog_engine::state::ClusterState;
 use sheepdog_proto::Stamp;
-use sheepdog_proto::peer::{Reply, Request, RequestBody};
+use sheepdog_proto::peer::{PeerError, Reply, Request, RequestBody};
 use sheepdog_store as store;
 use sheepdog_store::serve::store_request;
 
@@ -173,10 +173,15 @@ impl World {
         if stable > Stamp::NONE {
             self.push_store(place, store::Request::Watermark { vid, stable }, Then::Nothing);
         }
+        let is_list = matches!(body, RequestBody::Barrier { .. });
+        if is_list && self.cannot_list(place, vid) {
+            self.trace.count("barrier refused for a failed disk");
+            let result = Err(PeerError::NotInSync); // D2
+            return self.reply(place, reply_to, Reply { id, result });
+        }
         if let Some(shard) = self.shard(place) {
             shard.joiner.note_change(&body);
         }
-        let is_list = matches!(body, RequestBody::Barrier { .. });
         let Some(request) = store_request(vid, generation, view, body) else { return };
         let then = match self.state_of(place) {
             Some(state) if is_list => Then::ReplyList { reply_to, id, state },

@@ -81,8 +81,9 @@ impl World {
     }
 
     fn add_sheep(&mut self, sheep: usize) {
-        let disks: Vec<FakeDisk> = (0..self.profile.shards).map(|_| FakeDisk::new()).collect();
-        disks.iter().for_each(|disk| disk.shuffle(self.random.roll()));
+        let of_shard = || (0..self.profile.disks).map(|_| FakeDisk::new()).collect();
+        let disks: Vec<Vec<_>> = (0..self.profile.shards).map(|_| of_shard()).collect();
+        disks.iter().flatten().for_each(|disk| disk.shuffle(self.random.roll()));
         let disk_ns = self.profile.disk_ns;
         self.sheep.push(Sheep { disks, life: None, is_off_log: false, disk_ns });
         // The node's number is its place in the order of the first joins.
@@ -146,6 +147,7 @@ impl World {
             Event::Told { caller, what } => self.handle_told(caller, what),
             Event::Fault => self.handle_fault(),
             Event::Mend { what } => self.mend(&what),
+            Event::Inspect => self.inspect(),
         }
     }
 
@@ -162,7 +164,12 @@ impl World {
             Inside::Tick => self.tick(sheep, serial),
             Inside::Follow { index } => self.follow(sheep, index),
             Inside::Apply { shard, index } => self.apply(place(shard), index),
-            Inside::Turn { shard } => self.turn_store(place(shard)),
+            Inside::Turn { shard } => {
+                if let Some(shard) = self.shard(place(shard)) {
+                    shard.stores.has_turn = false;
+                }
+                self.turn_stores(place(shard));
+            }
             Inside::Arrived { connection, message } => self.take_arrived(connection, message),
             Inside::MailRequest { from, to, request } => {
                 self.take_request(place(to), super::shard::ReplyTo::Shard(from), request);
@@ -182,6 +189,8 @@ impl World {
             Inside::Submit { caller, number, vid, operation } => {
                 self.submit(self.door(sheep, vid), (caller, number), vid, operation);
             }
+            Inside::DiskFailed { slot } => self.handle_disk_failure(sheep, slot),
+            Inside::Demote => self.demote(sheep),
             Inside::Leave => self.leave(sheep),
             Inside::Die { why } => self.kill(sheep, why),
         }
@@ -201,9 +210,20 @@ impl World {
             self.step(place, Gateway::tick);
             self.tick_joiner(place);
             if let Some(shard) = self.shard(place) {
-                shard.store.tick();
-                self.turn_store(place);
+                shard.stores.tick();
+                self.turn_stores(place);
             }
+        }
+    }
+
+    fn inspect(&mut self) {
+        self.trace.count("looks at what a power cut would leave");
+        if let Err(what) = self.check_power_cut() {
+            self.blame(what);
+        }
+        if !self.is_healing {
+            let pause = self.random.between(200_000_000, self.profile.danger_ns);
+            self.later(pause, Event::Inspect);
         }
     }
 

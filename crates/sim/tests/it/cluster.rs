@@ -12,10 +12,12 @@ const SEEDS: u64 = 300;
 /// What an ordinary run must reach, so that it means something.
 const REACHED: &[&str] = &[
     "append whose answer was lost",
+    "barrier refused for a failed disk",
     "connection taken over",
     "copies that differed, repaired before serving",
     "entry: Act",
     "entry: Act, void",
+    "entry: Demote",
     "everything read",
     "fault: killed between two actions",
     "fault: power of all cut",
@@ -28,6 +30,7 @@ const REACHED: &[&str] = &[
     "request held until the log is followed",
     "request refused",
     "request sent again after a reconnect",
+    "request that found no room",
     "sent: settle",
 ];
 

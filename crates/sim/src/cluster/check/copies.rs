@@ -1,19 +1,21 @@
-//! The end: all in-sync copies are equal, hold what was acknowledged, and nothing else is left.
+//! Copies: each in-sync one holds what was acknowledged, and at the end all are equal.
 //!
-//! Way: when everything has come to rest, each store is asked directly, behind the gateways'
-//!      backs.
+//! Way: each store is asked directly, behind the gateways' backs: at the end those of the sheep,
+//!      at any moment before those that would be left of their disks if all power went off.
 //! Holds:
-//!   E1 every in-sync copy of a block has the same stamp, state and checksum (convergence);
-//!   E2 every in-sync copy of a sector holds what was acknowledged or seen (durability);
-//!   E3 no member keeps an object of a deleted VDI (no resurrection);
+//!   E1 at the end every in-sync copy of a block has the same stamp, state and checksum
+//!      (convergence);
+//!   E2 every in-sync copy of a sector holds what was acknowledged or seen (INSYNC-COMPLETE and
+//!      WAL-BEFORE-ACK, in one);
+//!   E3 at the end no member keeps an object of a deleted VDI (no resurrection);
 //!   E4 nothing is listed as unstable once its VDI is attached and idle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sheepdog_engine::gateway::Place;
 use sheepdog_engine::state::ClusterState;
 use sheepdog_proto::{BLOCK_BYTES, NodeId, Oid, Payload, Stamp, Vid};
-use sheepdog_store::{BlockState, Reply, Request, Store};
+use sheepdog_store::{BlockState, Listing, Reply, Request, Store};
 
 use super::super::world::World;
 use super::history::{History, SECTOR, tag_of};
@@ -36,19 +38,65 @@ impl World {
     pub(in super::super) fn check_copies(&mut self) -> Result<(), String> {
         let state = self.log.newest().clone();
         let mut copies = Copies::new();
-        for sheep in 0..self.sheep.len() {
-            for shard in 0..self.profile.shards {
-                let place = Place { node: NodeId(sheep as u16), shard };
-                let Some(shard) = self.shard(place) else {
-                    return Err(format!("sheep {sheep} is not there at the end"));
-                };
-                gather(place, shard.store.store_mut(), &state, &mut copies)?;
+        for place in self.all_places() {
+            let Some(shard) = self.shard(place) else {
+                return Err(format!("{place:?} is not there at the end"));
+            };
+            for store in shard.stores.all_mut() {
+                gather(place, store, &state, &mut copies)?;
+                check_leftovers(place, store, &state)?;
             }
         }
         check_equal(&copies, &state)?; // E1
+        self.check_histories(&copies, &state)
+    }
+
+    /// What would be left if all power went off now (E2); nothing of the run changes.
+    pub(in super::super) fn check_power_cut(&mut self) -> Result<(), String> {
+        let state = self.log.newest().clone();
+        let mut copies = Copies::new();
+        for place in self.all_places() {
+            let sheep = usize::from(place.node.0);
+            let options = self.options_of(sheep, place.shard);
+            for disk in &self.sheep[sheep].disks[usize::from(place.shard)] {
+                let fork = disk.fork();
+                fork.set_capacity(None);
+                fork.power_cycle(self.random.roll());
+                let (mut store, _) = Store::open(Box::new(fork), options)
+                    .map_err(|error| format!("{place:?} cannot be opened after a cut: {error}"))?;
+                gather(place, &mut store, &state, &mut copies)?;
+            }
+        }
+        self.check_histories(&copies, &state)
+            .map_err(|what| format!("if all power went off now: {what}"))
+    }
+
+    fn all_places(&self) -> Vec<Place> {
+        let shards = self.profile.shards;
+        let nodes = (0..self.sheep.len() as u16).map(NodeId);
+        nodes.flat_map(|node| (0..shards).map(move |shard| Place { node, shard })).collect()
+    }
+
+    fn check_histories(&self, copies: &Copies, state: &ClusterState) -> Result<(), String> {
         self.clients.iter().try_for_each(|client| {
-            client.vid.map_or(Ok(()), |vid| check_history(&copies, &state, vid, &client.history))
+            client.vid.map_or(Ok(()), |vid| check_history(copies, state, vid, &client.history))
         })
+    }
+}
+
+/// Whether a member keeps an object, and is in sync with its group.
+fn is_kept(place: Place, state: &ClusterState, oid: Oid) -> bool {
+    state.group_of(oid).is_some_and(|(pg, group)| {
+        let member = state.members.get(place.node);
+        let is_here = member.is_some_and(|member| member.shard_of(pg) == place.shard);
+        is_here && group.in_sync.contains(&place.node)
+    })
+}
+
+fn list(store: &mut Store) -> Result<Listing, String> {
+    match ask(store, Request::List { after: None, limit: usize::MAX })? {
+        Reply::List(listing) => Ok(listing),
+        other => Err(format!("a list was answered with {other:?}")),
     }
 }
 
@@ -59,31 +107,26 @@ fn gather(
     state: &ClusterState,
     copies: &mut Copies,
 ) -> Result<(), String> {
-    let is_kept = |oid: Oid| {
-        state.group_of(oid).is_some_and(|(pg, group)| {
-            let member = state.members.get(place.node);
-            let is_here = member.is_some_and(|member| member.shard_of(pg) == place.shard);
-            is_here && group.in_sync.contains(&place.node)
-        })
-    };
-    let Reply::List(listing) = ask(store, Request::List { after: None, limit: usize::MAX })? else {
-        return Err("no list".to_owned());
-    };
-    for object in listing.objects {
-        let oid = object.oid;
-        if state.catalogue.get_used(oid.vid()).is_none_or(|vdi| vdi.deleted) {
-            return Err(format!("{place:?} keeps {oid} of a deleted VDI")); // E3
-        }
-        if is_kept(oid) {
+    for object in list(store)?.objects {
+        if is_kept(place, state, object.oid) {
             let blocks = 1 << (object.object_shift - 12);
-            gather_object(place.node, store, (oid, blocks), copies)?;
+            gather_object(place.node, store, (object.oid, blocks), copies)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_leftovers(place: Place, store: &mut Store, state: &ClusterState) -> Result<(), String> {
+    for object in list(store)?.objects {
+        if state.catalogue.get_used(object.oid.vid()).is_none_or(|vdi| vdi.deleted) {
+            return Err(format!("{place:?} keeps {} of a deleted VDI", object.oid)); // E3
         }
     }
     for vdi in state.catalogue.iter() {
         let Reply::Unstable(list) = ask(store, Request::Unstable { vid: vdi.vid })? else {
             return Err("no unstable list".to_owned());
         };
-        if let Some(left) = list.iter().find(|entry| is_kept(entry.oid)) {
+        if let Some(left) = list.iter().find(|entry| is_kept(place, state, entry.oid)) {
             return Err(format!("{place:?} still lists {left:?}")); // E4
         }
     }
@@ -152,26 +195,34 @@ fn check_history(
 ) -> Result<(), String> {
     let Some(vdi) = state.catalogue.get(vid) else { return Ok(()) };
     let per_object = vdi.object_bytes() / SECTOR;
-    let map = Oid::map(vid, 0);
+    let none = BTreeMap::new();
+    let pages = copies.get(&(Oid::map(vid, 0), 0)).unwrap_or(&none);
     for sector in history.sectors() {
         let oid = Oid::data(vid, (sector / per_object) as u32);
         let block = (sector % per_object / SECTORS_PER_BLOCK) as u32;
         let at = (sector % SECTORS_PER_BLOCK * SECTOR) as usize;
-        let page = copies.get(&(map, 0)).and_then(|kept| kept.values().next());
-        let page = page.and_then(|page| page.bytes.as_ref());
-        let entry = page.and_then(|page| page.get(oid.index() as usize * 4..)?.first_chunk::<4>());
-        // What is not in the map reads as zeros, whatever is left of it.
-        let is_mapped = entry.is_some_and(|entry| *entry != [0; 4]);
+        // By each in-sync copy of the map: what is not in it reads as zeros.
+        let maps = members(state, Oid::map(vid, 0)).iter().map(|node| pages.get(node));
+        let mapped: BTreeSet<bool> = maps.map(|page| is_mapped(page, oid)).collect();
         for node in members(state, oid) {
             let kept = copies.get(&(oid, block)).and_then(|kept| kept.get(node));
-            let bytes = kept.and_then(|kept| kept.bytes.as_ref()).filter(|_| is_mapped);
+            let bytes = kept.and_then(|kept| kept.bytes.as_ref());
             let tag = bytes.map_or(Some(0), |bytes| tag_of(&bytes[at..at + SECTOR as usize]));
-            if !tag.is_some_and(|tag| history.fits(sector, tag)) {
-                return Err(format!("node {node} has {tag:x?} in sector {sector} of {vid}"));
+            for is_mapped in &mapped {
+                let tag = if *is_mapped { tag } else { Some(0) };
+                if !tag.is_some_and(|tag| history.fits(sector, tag)) {
+                    return Err(format!("node {node} has {tag:x?} in sector {sector} of {vid}"));
+                }
             }
         }
     }
     Ok(())
+}
+
+fn is_mapped(page: Option<&Kept>, oid: Oid) -> bool {
+    let bytes = page.and_then(|page| page.bytes.as_ref());
+    let entry = bytes.and_then(|b| b.get(oid.index() as usize * 4..)?.first_chunk::<4>());
+    entry.is_some_and(|entry| *entry != [0; 4])
 }
 
 #[cfg(test)]

@@ -17,6 +17,9 @@ use sheepdog_proto::{Buffer, Payload};
 /// Bytes of one register.
 pub(in super::super) const SECTOR: u64 = 512;
 
+/// Writes of a register after which it is looked whether some can be forgotten.
+const WRITES_MAX: usize = 12;
+
 /// Generation and submission: the order of operations.
 pub(in super::super) type Key = (u32, u64);
 
@@ -77,9 +80,24 @@ impl History {
     }
 
     fn insert(&mut self, sector: u64, key: Key, tag: u64) {
+        if self.registers.get(&sector).is_some_and(|register| register.writes.len() > WRITES_MAX) {
+            self.shorten(sector);
+        }
         let writes = &mut self.registers.entry(sector).or_default().writes;
         let at = writes.partition_point(|other| other.key < key);
         writes.insert(at, Write { key, tag, is_acknowledged: false, is_dead: false });
+    }
+
+    /// Forgets what nobody may see any more, but for what must not be acknowledged any more.
+    fn shorten(&mut self, sector: u64) {
+        let reads = self.open.values().filter_map(|(_, kind)| match kind {
+            Kind::Read(first, oldest) => oldest.get(sector.checked_sub(*first)? as usize).copied(),
+            Kind::Write(_) | Kind::Other => None,
+        });
+        let low = reads.chain([self.floor(sector)]).min().unwrap_or_default();
+        if let Some(register) = self.registers.get_mut(&sector) {
+            register.writes.retain(|w| w.key >= low || w.is_dead && !w.is_acknowledged);
+        }
     }
 
     pub(in super::super) fn read(&mut self, number: u64, key: Key, first: u64, count: u64) {

@@ -67,7 +67,7 @@ impl World {
         let (first, count) = match random.below(20) {
             0..9 => (first, SECTORS_PER_BLOCK * random.between(1, 4)),
             9..18 => (first + random.below(8), random.between(1, 21)),
-            _ => (first, SECTORS_PER_BLOCK * random.between(16, 100)), // beside the log
+            _ => (first, SECTORS_PER_BLOCK * random.between(16, 40)), // beside the log
         };
         let count = count.min(objects * SECTORS_PER_OBJECT - first);
         let discards = random.chance(self.profile.discards);

@@ -60,6 +60,7 @@ fn gathered(state: &ClusterState, stores: [&mut Store; 2]) -> Result<Copies, Str
     let mut copies = Copies::new();
     for (node, store) in [A, B].into_iter().zip(stores) {
         gather(Place { node, shard: 0 }, store, state, &mut copies)?;
+        check_leftovers(Place { node, shard: 0 }, store, state)?;
     }
     Ok(copies)
 }

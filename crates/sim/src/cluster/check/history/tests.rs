@@ -56,6 +56,25 @@ fn a_read_sees_what_came_before_it_through_the_same_owner_and_nothing_later() {
 }
 
 #[test]
+fn what_is_forgotten_of_a_long_history_could_not_be_seen_any_more() {
+    let mut history = two_writes();
+    history.read(1000, (1, 3), 7, 1);
+    for number in 4..100 {
+        history.write(number, (1, number), 7, &[number]);
+        history.answer(number, &DONE).unwrap();
+    }
+    assert!(history.registers[&7].writes.len() > 90, "a read may still see them");
+    history.answer(1000, &data(&[2])).unwrap();
+    for number in 100..200 {
+        history.write(number, (1, number), 7, &[number]);
+        history.answer(number, &DONE).unwrap();
+    }
+    assert!(history.registers[&7].writes.len() < 20);
+    history.read(1001, (1, 200), 7, 1);
+    history.answer(1001, &data(&[198])).unwrap_err(); // H1
+}
+
+#[test]
 fn what_is_torn_never_written_or_failed_is_noticed() {
     let mut history = History::default();
     history.read(1, (1, 1), 3, 1);
