@@ -10,6 +10,7 @@
 //!   A2 what was told to a place is told again after its connection or its life has ended.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use sheepdog_proto::peer::{RequestBody, Unstable};
 use sheepdog_proto::{BLOCK_BYTES, Generation, LogIndex, Oid, Stamp, Vid, View};
@@ -24,7 +25,7 @@ use super::ready::Ready;
 use super::reconcile::Reconcile;
 use super::sequence::Sequencer;
 use super::{Action, Context, Place, request};
-use crate::state::Attachment as Owner;
+use crate::state::{Attachment as Owner, Group};
 use crate::volume::{Operation, Refusal};
 
 /// Map blocks fetched by one read while loading.
@@ -51,6 +52,8 @@ pub(super) struct Attachment {
     closing: bool,
     pub(super) sequencer: Sequencer,
     pub(super) peers: BTreeMap<Place, Peer>,
+    /// The groups as of the last state, to see who came in sync.
+    pub(super) groups: Arc<Vec<Group>>,
     /// Places of living members that have not listed what they hold.
     pub(super) unlisted: usize,
     /// What members listed before the barrier was over.
@@ -84,6 +87,7 @@ impl Attachment {
             closing: false,
             sequencer: Sequencer::new(owner.generation),
             peers: BTreeMap::new(),
+            groups: Arc::default(),
             unlisted: 0,
             listed: Vec::new(),
             ready: Ready::default(),
@@ -172,6 +176,7 @@ impl Attachment {
 
     pub(super) fn handle_state(&mut self, context: &mut Context) {
         self.refresh_peers(context);
+        self.list_joined(context);
         // Whoever has joined may have fetched what others had not been told yet.
         self.told = self.peers.keys().map(|place| (*place, Stamp::NONE)).collect();
         self.reconcile.forget_all_told();

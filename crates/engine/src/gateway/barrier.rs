@@ -2,16 +2,21 @@
 //! holds of older generations, before the attachment serves anything.
 //!
 //! Way: asked at the grant, and again from each life that joins later (a member that was away
-//!      without an `Act` may hold an operation that nobody else knows).
+//!      without an `Act` may hold an operation that nobody else knows), and from each member that
+//!      has come in sync: it may have fetched what was unstable and is settled meanwhile.
 //! Holds:
 //!   FENCE  a member that has answered refuses older generations from then on;
 //!   B1     only the answer of the life that was asked counts.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use sheepdog_proto::peer::{Reply, ReplyBody, RequestBody};
-use sheepdog_proto::{Incarnation, View};
+use sheepdog_proto::{Incarnation, NodeId, View};
 
 use super::attachment::Attachment;
 use super::{Context, Place, Purpose, request};
+use crate::state::Group;
 
 /// How far one shard of one member has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +64,34 @@ impl Attachment {
                     self.peers.insert(place, Peer { life: member.incarnation, progress });
                     self.unlisted += 1;
                 }
+            }
+        }
+    }
+
+    /// Asks members that have come in sync since the last state.
+    pub(super) fn list_joined(&mut self, context: &mut Context) {
+        let state = context.state.clone();
+        let Some(vdi) = state.catalogue.get(self.vid) else { return };
+        let Some(policy) = state.policies.get(usize::from(vdi.policy.0)) else { return };
+        let before = std::mem::replace(&mut self.groups, policy.groups.clone());
+        if Arc::ptr_eq(&before, &self.groups) {
+            return;
+        }
+        let came = |(then, now): (&Group, &Group)| {
+            let then = then.in_sync.clone();
+            now.in_sync.clone().into_iter().filter(move |node| !then.contains(node))
+        };
+        let joined: BTreeSet<NodeId> =
+            before.iter().zip(self.groups.iter()).flat_map(came).collect();
+        let is_due = |(place, peer): &(&Place, &Peer)| {
+            joined.contains(&place.node) && peer.progress == Progress::Listed
+        };
+        let places: Vec<Place> = self.peers.iter().filter(is_due).map(|(p, _)| *p).collect();
+        for place in places {
+            let progress = Progress::Asked(self.ask(context, place));
+            if let Some(peer) = self.peers.get_mut(&place) {
+                peer.progress = progress;
+                self.unlisted += 1;
             }
         }
     }
