@@ -20,7 +20,7 @@ mod writing;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Seeds run when `SHEEPDOG_SEEDS` does not say otherwise: a number, or one seed as `=NUMBER`.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 2000;
 
 #[test]
 fn histories_of_random_herds_are_linearizable_and_end() {
