@@ -9,6 +9,7 @@ use sheepdog_store::FakeDisk;
 use sheepdog_store::disk::fake::Fault as DiskFault;
 
 use super::event::{Broken, Event, Inside};
+use super::fuse::Fuse;
 use super::random::Random;
 use super::world::World;
 
@@ -37,8 +38,10 @@ pub(super) enum Fault {
     SlowDisk,
 }
 
-const ALL: [Fault; 16] = [
+/// Some twice, for they meet what others miss.
+const ALL: [Fault; 17] = [
     Fault::Kill,
+    Fault::KillBetweenActions,
     Fault::KillBetweenActions,
     Fault::PowerOfOne,
     Fault::PowerOfAll,
@@ -96,7 +99,7 @@ impl World {
         }
         let delay = self.random.between(self.profile.fault_ns.0, self.profile.fault_ns.1);
         self.later(delay, Event::Fault);
-        let sheep = self.random.index(self.sheep.len());
+        let sheep = self.choose_victim();
         let fault = self.random.pick(&self.profile.faults);
         if self.serves(sheep).is_some() {
             self.say(|| format!("{}: sheep {sheep}", fault.name()));
@@ -105,14 +108,23 @@ impl World {
         }
     }
 
+    /// Mostly one that serves somebody.
+    fn choose_victim(&mut self) -> usize {
+        let client = self.random.index(self.clients.len());
+        match self.clients[client].sheep() {
+            Some(sheep) if self.random.chance(600) => sheep,
+            _ => self.random.index(self.sheep.len()),
+        }
+    }
+
     fn break_sheep(&mut self, fault: Fault, sheep: usize) {
         let Some(serial) = self.serves(sheep) else { return };
         match fault {
             Fault::Kill => self.kill(sheep, "killed"),
             Fault::KillBetweenActions => {
-                let left = self.random.below(12);
+                let fuse = Fuse::new(&mut self.random);
                 if let Some(life) = self.sheep[sheep].life.as_mut() {
-                    life.fuse = Some(left);
+                    life.fuse = Some(fuse);
                 }
             }
             Fault::PowerOfOne => self.cut_power(sheep),

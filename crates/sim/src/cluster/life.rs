@@ -16,6 +16,7 @@ use sheepdog_store::{FakeDisk, Options, Store, StoreError};
 use super::control::Proposed;
 use super::door::Door;
 use super::event::{Event, Inside, Message};
+use super::fuse::Fuse;
 use super::link::Link;
 use super::shard::Held;
 use super::store::Stores;
@@ -58,8 +59,7 @@ pub(super) struct Life {
     pub(super) waiting: BTreeMap<usize, u64>,
     /// What has come since it stands still.
     pub(super) stopped: Option<VecDeque<Inside>>,
-    /// It dies after so many actions.
-    pub(super) fuse: Option<u64>,
+    pub(super) fuse: Option<Fuse>,
     /// It was asked to end in order: by when, and what it lets go of before.
     pub(super) leaving: Option<(u64, Vec<Vid>)>,
 }
