@@ -60,13 +60,18 @@ const ALL: [Fault; 17] = [
 ];
 
 impl Fault {
-    /// One to five kinds; one run in ten has none.
-    pub(super) fn choose(random: &mut Random) -> Vec<Self> {
+    /// One to five kinds; one run in ten has none. Where a sheep can do without a disk, disks fail
+    /// often.
+    pub(super) fn choose(random: &mut Random, disks: usize) -> Vec<Self> {
         if random.chance(100) {
             return Vec::new();
         }
         let count = random.between(1, 6);
-        (0..count).map(|_| random.pick(&ALL)).collect()
+        let mut kinds: Vec<Self> = (0..count).map(|_| random.pick(&ALL)).collect();
+        if disks > 1 && random.chance(500) {
+            kinds.push(Self::DiskError);
+        }
+        kinds
     }
 
     const fn name(self) -> &'static str {
