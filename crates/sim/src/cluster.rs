@@ -19,6 +19,7 @@ mod disk;
 mod door;
 mod event;
 mod fault;
+mod fuse;
 mod join;
 mod life;
 mod link;

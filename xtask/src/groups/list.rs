@@ -2,6 +2,9 @@
 
 use crate::cargo::Graph;
 
+/// Seeds that the simulator runs; `cargo xtask sim` runs more.
+const SEEDS: u32 = 2000;
+
 /// What a group does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Work {
@@ -50,6 +53,10 @@ pub(super) fn groups(graph: &Graph) -> Vec<Group> {
             Work::Cargo(words, Vec::new())
         }),
     ];
+    if let Some(name) = graph.package_in("crates/sim") {
+        let line = format!("run --locked --release --package {name} --bin simulate -- 0 {SEEDS} 2");
+        groups.push(group("sim", "whole clusters from seeds", cargo(&line)));
+    }
     let programs: Vec<&str> =
         ["crates/sheep", "crates/dog"].iter().filter_map(|path| graph.package_in(path)).collect();
     if !programs.is_empty() {

@@ -5,23 +5,23 @@
 //!      works (`work`); after all is healed it looks at everything once more (`look`).
 //! Holds:
 //!   V1 one kind gives up what is unanswered when its connection is gone, as an NBD client;
-//!   V2 the other connects again and sends it again, one request per object at a time, as
-//!      QEMU's driver for the first Sheepdog.
+//!   V2 the other connects to the same sheep again and sends it again, one request per object at
+//!      a time, as QEMU's driver for the first Sheepdog.
 
+mod hear;
 mod look;
 mod work;
 
 use std::collections::BTreeMap;
 
 use sheepdog_engine::gateway::Place;
-use sheepdog_engine::state::Outcome;
-use sheepdog_engine::volume::{Answer, Operation, Refusal};
+use sheepdog_engine::volume::Operation;
 use sheepdog_proto::Vid;
 use sheepdog_proto::command::Command;
 
 use super::check::history::{History, Key};
 use super::control::Proposed;
-use super::event::{Caller, Event, Inside, Told};
+use super::event::{Caller, Event, Inside};
 use super::show;
 use super::world::World;
 
@@ -83,6 +83,8 @@ pub(super) struct Client {
     hot: u64,
     phase: Phase,
     session: Option<Session>,
+    /// The sheep that it was connected to last.
+    home: Option<usize>,
     sessions: u64,
     generation: u32,
     pending: BTreeMap<u64, Pending>,
@@ -95,6 +97,13 @@ pub(super) struct Client {
     looks: usize,
     is_looking: bool,
     pub(super) history: History,
+}
+
+impl Client {
+    /// The one it is connected to.
+    pub(super) fn sheep(&self) -> Option<usize> {
+        self.session.map(|session| usize::from(session.place.node.0))
+    }
 }
 
 impl World {
@@ -114,6 +123,7 @@ impl World {
             hot,
             phase: Phase::Away,
             session: None,
+            home: None,
             sessions: 0,
             generation: 0,
             pending: BTreeMap::new(),
@@ -208,6 +218,7 @@ impl World {
         let since = self.now;
         let known = &mut self.clients[client];
         known.sessions += 1;
+        known.home = Some(sheep);
         known.session = Some(Session { place, life, since });
         known.phase = Phase::Attaching;
         self.say(|| format!("client {client} asks sheep {sheep} for {vid}"));
@@ -217,6 +228,10 @@ impl World {
 
     /// The one that has the VDI, mostly; else any.
     fn choose_sheep(&mut self, client: usize, vid: Vid) -> Option<usize> {
+        let known = &self.clients[client];
+        if let Some(home) = known.home.filter(|_| known.sends_again && !known.pending.is_empty()) {
+            return Some(home); // V2
+        }
         let vdi = self.log.newest().catalogue.get(vid)?;
         let owner = vdi.attachment.as_ref().map(|owner| usize::from(owner.node.0));
         let wish = self.clients[client].looks.wrapping_add(client);
@@ -284,110 +299,5 @@ impl World {
         self.trace.count("operations sent");
         let caller = self.caller(client);
         self.send_inside(client, Inside::Submit { caller, number, vid, operation });
-    }
-
-    /// The client hears something.
-    pub(super) fn handle_told(&mut self, caller: Caller, what: Told) {
-        let client = caller.client;
-        if let Told::Commanded { index } = what {
-            self.handle_commanded(caller, index);
-            return;
-        }
-        if self.clients[client].sessions != caller.session {
-            return; // of a connection that is gone
-        }
-        match what {
-            Told::Attached(result) => self.handle_attached(client, result),
-            Told::Detached => {
-                if self.clients[client].phase == Phase::Detaching {
-                    self.end_session(client);
-                }
-            }
-            Told::Answer { number, result } => self.handle_answer(client, number, &result),
-            Told::Commanded { .. } => {}
-        }
-    }
-
-    fn handle_attached(
-        &mut self,
-        client: usize,
-        result: Result<sheepdog_proto::Generation, Refusal>,
-    ) {
-        if self.clients[client].phase != Phase::Attaching {
-            return;
-        }
-        let generation = match result {
-            Ok(generation) => generation.0,
-            Err(refusal) => {
-                self.say(|| format!("client {client} is refused: {refusal}"));
-                self.trace.count("attach refused");
-                self.end_session(client);
-                self.clients[client].rests_until = self.now + self.random.between(MS, 150 * MS);
-                return;
-            }
-        };
-        if self.is_outdated(client, generation) {
-            // It would be told by its lease; there are none yet.
-            self.trace.count("attach by an owner that does not know of its end");
-            self.end_session(client);
-            return;
-        }
-        let known = &mut self.clients[client];
-        (known.generation, known.phase) = (generation, Phase::Open);
-        let unanswered = std::mem::take(&mut known.pending);
-        for (number, pending) in unanswered {
-            self.clients[client].history.forget(number);
-            self.trace.count("operation sent again by its client");
-            self.submit_operation(client, pending); // V2
-        }
-    }
-
-    /// The log has given the VDI to somebody else since.
-    fn is_outdated(&self, client: usize, generation: u32) -> bool {
-        let vid = self.clients[client].vid;
-        let vdi = vid.and_then(|vid| self.log.newest().catalogue.get(vid));
-        vdi.is_none_or(|vdi| vdi.generation.0 > generation)
-    }
-
-    fn handle_answer(&mut self, client: usize, number: u64, result: &Result<Answer, Refusal>) {
-        self.say(|| {
-            let what = match result {
-                Ok(_) => "done".to_owned(),
-                Err(refusal) => refusal.to_string(),
-            };
-            format!("client {client} hears of {number}: {what}")
-        });
-        if *result == Err(Refusal::Fenced) {
-            self.trace.count("operation fenced");
-            self.end_session(client);
-            return;
-        }
-        let known = &mut self.clients[client];
-        if known.pending.remove(&number).is_some() {
-            self.trace.count("operations answered");
-        }
-        if let Err(what) = self.clients[client].history.answer(number, result) {
-            self.blame(format!("client {client}: {what}"));
-        }
-    }
-
-    /// An operator's command has had its effect, or none.
-    fn handle_commanded(&mut self, caller: Caller, index: Option<usize>) {
-        let known = &mut self.clients[caller.client];
-        if caller.session == known.sessions && known.phase == Phase::Commanding {
-            known.phase = Phase::Away;
-        }
-        let Some(index) = index else { return };
-        if let Ok(Outcome::Created(vid)) = self.log.outcome(index) {
-            known.vid = Some(*vid);
-            return;
-        }
-        let is_deleted = known.vid.is_some_and(|v| self.log.newest().catalogue.get(v).is_none());
-        if is_deleted {
-            (known.vid, known.generation, known.grows) = (None, 0, None);
-            known.history = History::default();
-        } else if let Some(vdi) = known.vid.and_then(|v| self.log.state(index).catalogue.get(v)) {
-            known.grows = Some((index, vdi.object_count()));
-        }
     }
 }

@@ -9,6 +9,7 @@ use sheepdog_store::FakeDisk;
 use sheepdog_store::disk::fake::Fault as DiskFault;
 
 use super::event::{Broken, Event, Inside};
+use super::fuse::Fuse;
 use super::random::Random;
 use super::world::World;
 
@@ -37,8 +38,10 @@ pub(super) enum Fault {
     SlowDisk,
 }
 
-const ALL: [Fault; 16] = [
+/// Some twice, for they meet what others miss.
+const ALL: [Fault; 17] = [
     Fault::Kill,
+    Fault::KillBetweenActions,
     Fault::KillBetweenActions,
     Fault::PowerOfOne,
     Fault::PowerOfAll,
@@ -57,13 +60,18 @@ const ALL: [Fault; 16] = [
 ];
 
 impl Fault {
-    /// One to five kinds; one run in ten has none.
-    pub(super) fn choose(random: &mut Random) -> Vec<Self> {
+    /// One to five kinds; one run in ten has none. Where a sheep can do without a disk, disks fail
+    /// often.
+    pub(super) fn choose(random: &mut Random, disks: usize) -> Vec<Self> {
         if random.chance(100) {
             return Vec::new();
         }
         let count = random.between(1, 6);
-        (0..count).map(|_| random.pick(&ALL)).collect()
+        let mut kinds: Vec<Self> = (0..count).map(|_| random.pick(&ALL)).collect();
+        if disks > 1 && random.chance(500) {
+            kinds.push(Self::DiskError);
+        }
+        kinds
     }
 
     const fn name(self) -> &'static str {
@@ -96,7 +104,7 @@ impl World {
         }
         let delay = self.random.between(self.profile.fault_ns.0, self.profile.fault_ns.1);
         self.later(delay, Event::Fault);
-        let sheep = self.random.index(self.sheep.len());
+        let sheep = self.choose_victim();
         let fault = self.random.pick(&self.profile.faults);
         if self.serves(sheep).is_some() {
             self.say(|| format!("{}: sheep {sheep}", fault.name()));
@@ -105,14 +113,23 @@ impl World {
         }
     }
 
+    /// Mostly one that serves somebody.
+    fn choose_victim(&mut self) -> usize {
+        let client = self.random.index(self.clients.len());
+        match self.clients[client].sheep() {
+            Some(sheep) if self.random.chance(600) => sheep,
+            _ => self.random.index(self.sheep.len()),
+        }
+    }
+
     fn break_sheep(&mut self, fault: Fault, sheep: usize) {
         let Some(serial) = self.serves(sheep) else { return };
         match fault {
             Fault::Kill => self.kill(sheep, "killed"),
             Fault::KillBetweenActions => {
-                let left = self.random.below(12);
+                let fuse = Fuse::new(&mut self.random);
                 if let Some(life) = self.sheep[sheep].life.as_mut() {
-                    life.fuse = Some(left);
+                    life.fuse = Some(fuse);
                 }
             }
             Fault::PowerOfOne => self.cut_power(sheep),

@@ -17,6 +17,7 @@ use sheepdog_store::{FakeDisk, Options, Store, StoreError};
 use super::control::Proposed;
 use super::door::Door;
 use super::event::{Event, Inside, Message};
+use super::fuse::Fuse;
 use super::link::Link;
 use super::shard::Held;
 use super::store::Stores;
@@ -34,6 +35,9 @@ pub(super) struct Sheep {
     pub(super) life: Option<Life>,
     /// It is cut off from the log.
     pub(super) is_off_log: bool,
+    /// A sync of a disk has failed: bytes that were read back since may not outlive a power cut,
+    /// and no store can know that, so its power stays on.
+    pub(super) is_worn: bool,
     /// How slow its disks are: a turn takes between these.
     pub(super) disk_ns: (u64, u64),
 }
@@ -59,8 +63,7 @@ pub(super) struct Life {
     pub(super) waiting: BTreeMap<usize, u64>,
     /// What has come since it stands still.
     pub(super) stopped: Option<VecDeque<Inside>>,
-    /// It dies after so many actions.
-    pub(super) fuse: Option<u64>,
+    pub(super) fuse: Option<Fuse>,
     /// It was asked to end in order: by when, and what it lets go of before.
     pub(super) leaving: Option<(u64, Vec<Vid>)>,
 }
@@ -166,6 +169,9 @@ impl World {
 
     /// Power is gone: of what was not synced everything, something or nothing is left.
     pub(super) fn cut_power(&mut self, sheep: usize) {
+        if self.sheep[sheep].is_worn {
+            return self.kill(sheep, "instead of a power cut");
+        }
         self.say(|| format!("sheep {sheep} loses power"));
         for disk in self.sheep[sheep].disks.iter().flatten() {
             disk.power_cycle(self.random.roll());
@@ -266,8 +272,15 @@ impl World {
         (life.followed > 0).then_some(life.serial)
     }
 
+    /// Every sheep serves and is to go on doing so.
     pub(super) fn all_serve(&self) -> bool {
-        (0..self.sheep.len()).all(|sheep| self.serves(sheep).is_some())
+        let members = &self.log.newest().members;
+        let is_member = |me: Me| {
+            let member = members.get(me.node);
+            member.is_some_and(|member| member.up && member.incarnation == me.incarnation)
+        };
+        let stays = |life: &Life| life.leaving.is_none() && is_member(life.me);
+        self.sheep.iter().all(|sheep| sheep.life.as_ref().is_some_and(stays))
     }
 
     pub(super) fn shard(&mut self, place: Place) -> Option<&mut Shard> {

@@ -59,11 +59,12 @@ impl Profile {
             0 if sheep > 1 => Copies::Exactly(2),
             _ => Copies::Auto,
         };
+        let disks = random.pick(&[1, 1, 2]);
         Self {
             seed,
             sheep,
             shards: random.pick(&[1, 1, 2]),
-            disks: random.pick(&[1, 1, 1, 2]),
+            disks,
             partition_bits: random.pick(&[0, 1, 2, 4]),
             copies,
             clients: random.pick(&[1, 1, 2]),
@@ -78,7 +79,7 @@ impl Profile {
             log_busy: random.pick(&[0, 0, 50]),
             log_forgets: random.pick(&[0, 0, 100]),
             fault_ns: random.pick(&[(50 * MS, 400 * MS), (200 * MS, 2 * SECOND)]),
-            faults: Fault::choose(random),
+            faults: Fault::choose(random, disks),
             think_ns: random.pick(&[(100_000, 3 * MS), (MS, 40 * MS), (10 * MS, 150 * MS)]),
             patience_ns: random.pick(&[2 * SECOND, 5 * SECOND, 30 * SECOND]),
             discards: random.pick(&[0, 0, 100, 300]),

@@ -63,13 +63,13 @@ impl World {
                 return;
             }
             for action in joining {
-                if self.burns_down(place) {
+                if self.burns_down(place, &action) {
                     return;
                 }
                 self.perform_joining(place, action);
             }
             for action in actions {
-                if self.burns_down(place) {
+                if self.burns_down(place, &action) {
                     return;
                 }
                 self.perform(place, action);
@@ -80,20 +80,6 @@ impl World {
                 shard.gateway.handle_reply(place, reply);
             }
         }
-    }
-
-    /// A process may die between any two actions.
-    fn burns_down(&mut self, place: Place) -> bool {
-        let sheep = usize::from(place.node.0);
-        let Some(life) = self.sheep[sheep].life.as_mut() else { return true };
-        let Some(fuse) = &mut life.fuse else { return false };
-        if let Some(left) = fuse.checked_sub(1) {
-            *fuse = left;
-            return false;
-        }
-        self.trace.count("fault: killed between two actions");
-        self.kill(sheep, "between two actions");
-        true
     }
 
     fn perform(&mut self, place: Place, action: Action) {

@@ -19,6 +19,7 @@ const REACHED: &[&str] = &[
     "entry: Act, void",
     "entry: Demote",
     "everything read",
+    "fault: all power cut between two actions",
     "fault: killed between two actions",
     "fault: power of all cut",
     "fault: power of one cut",

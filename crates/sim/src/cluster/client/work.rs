@@ -60,6 +60,7 @@ impl World {
     fn choose(&mut self, client: usize) -> Pending {
         let known = &self.clients[client];
         let (objects, hot, next) = (known.objects, known.hot, known.number + 1);
+        let is_idle = known.pending.is_empty();
         let random = &mut self.random;
         let object = random.below(objects);
         let block = HOT[random.below(hot) as usize];
@@ -89,7 +90,8 @@ impl World {
                 pending(Operation::Status { offset, len }, Shape::Other, first, count)
             }
             94 => pending(Operation::Flush, Shape::Other, first, 1),
-            95..98 => zero(first / SECTORS_PER_BLOCK * SECTORS_PER_BLOCK, SECTORS_PER_BLOCK, true),
+            95 => map_hint(object, objects, is_idle),
+            96..98 => zero(first / SECTORS_PER_BLOCK * SECTORS_PER_BLOCK, SECTORS_PER_BLOCK, true),
             _ => zero(object * SECTORS_PER_OBJECT, SECTORS_PER_OBJECT, true),
         }
     }
@@ -99,6 +101,19 @@ fn zero(first: u64, count: u64, discard: bool) -> Pending {
     let (offset, len) = (first * SECTOR, count * SECTOR);
     let operation = Operation::Zero { offset, len, discard };
     pending(operation, Shape::Zero(first, count), first, count)
+}
+
+/// An old client says that an object is not used any more, when nothing of it is under way; or it
+/// asks for the map.
+fn map_hint(object: u64, objects: u64, is_idle: bool) -> Pending {
+    let (first, count) = (object * SECTORS_PER_OBJECT, SECTORS_PER_OBJECT);
+    if is_idle {
+        let (offset, data) = (object as u32 * 4, (&[0_u8; 4][..]).into());
+        let operation = Operation::WriteMap { offset, data };
+        return pending(operation, Shape::Zero(first, count), first, count);
+    }
+    let operation = Operation::ReadMap { offset: 0, len: objects as u32 * 4 };
+    pending(operation, Shape::Other, first, count)
 }
 
 pub(super) fn pending(operation: Operation, shape: Shape, first: u64, count: u64) -> Pending {
