@@ -17,6 +17,7 @@ mod attachment;
 mod barrier;
 mod cut;
 mod flight;
+mod heal;
 mod lock;
 mod map;
 mod piece;
@@ -132,6 +133,7 @@ struct Context {
     acts_wanted: BTreeMap<PgId, View>,
     acts_proposed: BTreeMap<PgId, View>,
     waits: Waits,
+    healed: u64,
 }
 
 /// The attachments of one shard.
@@ -161,6 +163,7 @@ impl Gateway {
                 no_member: 0,
                 no_space: 0,
             },
+            healed: 0,
         };
         Self { context, attachments: BTreeMap::new() }
     }
@@ -176,6 +179,12 @@ impl Gateway {
     #[must_use]
     pub const fn waits(&self) -> Waits {
         self.context.waits
+    }
+
+    /// Blocks written anew because a copy could not read them, since the start.
+    #[must_use]
+    pub const fn healed(&self) -> u64 {
+        self.context.healed
     }
 
     /// VDIs attached here, with the number of operations not yet answered.

@@ -142,6 +142,8 @@ pub struct Joiner {
     /// Groups that wait before they are tried again.
     resting: BTreeMap<PgId, u32>,
     attempt: usize,
+    /// Groups that were left for an object that cannot be read, and under which view.
+    left_for_rot: BTreeMap<PgId, View>,
     actions: Vec<Action>,
     progress: Progress,
 }
@@ -165,6 +167,7 @@ impl Joiner {
             credit: 0,
             resting: BTreeMap::new(),
             attempt: 0,
+            left_for_rot: BTreeMap::new(),
             actions: Vec::new(),
             progress: Progress::default(),
         }
@@ -217,6 +220,21 @@ impl Joiner {
         {
             let floor = self.floors.entry(*oid).or_default();
             *floor = (*floor).max(*stamp); // J2
+        }
+    }
+
+    /// The own store cannot read what it knows of an object: no change of it can be taken. The
+    /// group is left, if others have it, and joined anew without the object.
+    pub fn note_rot(&mut self, oid: Oid) {
+        let Some((pg, group)) = self.state.group_of(oid) else { return };
+        let (node, incarnation) = (self.me.node, self.me.incarnation);
+        let is_new = self.left_for_rot.insert(pg, group.view) != Some(group.view);
+        if is_new && group.can_demote(node) {
+            self.actions.push(Action::Propose(Command::Demote {
+                node,
+                incarnation,
+                groups: vec![pg],
+            }));
         }
     }
 

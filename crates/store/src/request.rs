@@ -151,6 +151,32 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// The one object that it is about, if it is about one.
+    #[must_use]
+    pub fn oid(&self) -> Option<Oid> {
+        match self {
+            Self::Settled(inner) => inner.oid(),
+            Self::Write { oid, .. }
+            | Self::Hole { oid, .. }
+            | Self::Reset { oid, .. }
+            | Self::Read { oid, .. }
+            | Self::Stamps { oid, .. }
+            | Self::Raise { oid, .. }
+            | Self::UnstableOf { oid } => Some(*oid),
+            Self::List { .. }
+            | Self::Unstable { .. }
+            | Self::Watermark { .. }
+            | Self::Settle { .. }
+            | Self::Forget { .. }
+            | Self::UnstableIn { .. }
+            | Self::UnstableAll
+            | Self::Undo { .. }
+            | Self::Drop { .. } => None,
+        }
+    }
+}
+
 /// What a request brought.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {

@@ -9,7 +9,7 @@
 //!   A1 a grant may be told before the state that has it: until then the attachment waits;
 //!   A2 what was told to a place is told again after its connection or its life has ended.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use sheepdog_proto::peer::{RequestBody, Unstable};
@@ -17,6 +17,7 @@ use sheepdog_proto::{BLOCK_BYTES, Generation, LogIndex, Oid, Stamp, Vid, View};
 
 use super::barrier::Peer;
 use super::flight::{Flight, Mutation, Then};
+use super::heal::HEAL;
 use super::lock::RangeLocks;
 use super::map::{PAGE_ENTRIES, VdiMap};
 use super::piece::{Pending, Piece};
@@ -70,6 +71,8 @@ pub(super) struct Attachment {
     pub(super) flights: BTreeMap<u64, Flight>,
     pub(super) reads: BTreeMap<u64, ReadFlight>,
     pub(super) reconcile: Reconcile,
+    /// Objects and first blocks of what is being healed.
+    pub(super) healing: BTreeSet<(u32, u32)>,
     pub(super) next: u64,
     /// Places that may hold operations of this generation, and the watermark they were told.
     pub(super) told: BTreeMap<Place, Stamp>,
@@ -100,6 +103,7 @@ impl Attachment {
             flights: BTreeMap::new(),
             reads: BTreeMap::new(),
             reconcile: Reconcile::default(),
+            healing: BTreeSet::new(),
             next: 0,
             told: BTreeMap::new(),
             backlog: VecDeque::new(),
@@ -165,7 +169,7 @@ impl Attachment {
     /// The attachment is over: nothing of it may be answered with success any more.
     pub(super) fn abandon(&mut self, context: &mut Context) {
         let tokens = self.requests.keys().copied().chain(self.backlog.iter().map(|(t, _)| *t));
-        for token in tokens.collect::<Vec<_>>() {
+        for token in tokens.filter(|token| token & HEAL == 0).collect::<Vec<_>>() {
             context.answer(token, Err(Refusal::Fenced));
         }
         self.requests.clear();

@@ -17,6 +17,7 @@ use super::Context;
 use super::attachment::Attachment;
 use super::cut::{BLOCK, Cut, PIECE_BLOCKS, cut, split_edges};
 use super::flight::{Mutation, Then};
+use super::heal::HEAL;
 use super::lock::Claim;
 use super::read::ReadThen;
 use crate::volume::{Answer, Extent, Operation, Refusal};
@@ -49,6 +50,8 @@ enum Work {
         data: Payload,
     },
     Hole,
+    /// What is read is written anew.
+    Heal,
     Reset,
     /// The reset is durable, the map entry is being cleared.
     Unmap,
@@ -124,7 +127,7 @@ impl Attachment {
         }
     }
 
-    fn start_pieces(
+    pub(super) fn start_pieces(
         &mut self,
         context: &mut Context,
         token: u64,
@@ -182,7 +185,7 @@ impl Attachment {
             }
             // What does not exist reads as zeros and has nothing to discard.
             _ if !exists => self.finish_piece(context, id),
-            Work::Read { .. } => {
+            Work::Read { .. } | Work::Heal => {
                 self.start_read(context, oid, blocks.start, count, ReadThen::Piece(id));
             }
             Work::Hole => {
@@ -274,6 +277,7 @@ impl Attachment {
                 let merged = merge(Buffer::copy_of(&bytes), *skip, data);
                 self.write_blocks(context, id, merged);
             }
+            Work::Heal => self.write_blocks(context, id, bytes),
             Work::Hole | Work::Reset | Work::Unmap => {}
         }
     }
@@ -289,6 +293,9 @@ impl Attachment {
     fn finish_piece(&mut self, context: &mut Context, id: u64) {
         let Some(piece) = self.pieces.remove(&id) else { return };
         piece.stamps.iter().for_each(|stamp| self.complete(*stamp));
+        if matches!(piece.work, Work::Heal) {
+            self.healing.remove(&(piece.index, piece.blocks.start));
+        }
         self.runnable.extend(self.locks.release(piece.index, id));
         let Some(pending) = self.requests.get_mut(&piece.token) else { return };
         pending.left -= 1;
@@ -305,7 +312,13 @@ impl Attachment {
             (None, None, Some(buffer)) => Ok(Answer::Data(buffer.share())),
             (None, None, None) => Ok(Answer::Done),
         };
-        context.answer(token, result);
+        if token & HEAL == 0 {
+            context.answer(token, result);
+        }
+    }
+
+    pub(super) const fn heal_piece(&self, token: u64, index: u32, blocks: Range<u32>) -> Piece {
+        Piece { token, index, blocks, work: Work::Heal, waits: 0, stamps: Vec::new() }
     }
 
     fn cut_read(&self, offset: u64, len: u64, token: u64) -> Vec<Piece> {

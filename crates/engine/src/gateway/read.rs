@@ -5,11 +5,12 @@
 //!   CRC-E2E      every block that came over the network is checked here once more;
 //!   R1           a read ends when a copy is good, or when every copy was found bad; it waits for
 //!                members that are lost, whose copy may be good;
+//!   R3           what a copy could not read is healed from the one that served it (`heal`);
 //!   R2           copies that are bad in different blocks make up for each other: a range of which
 //!                no copy is good is read in halves, down to the block.
 
 use sheepdog_proto::peer::{BlockMeta, BlockState, PeerError, Reply, ReplyBody, RequestBody};
-use sheepdog_proto::{BLOCK_BYTES, Buffer, NodeId, Oid, Payload, View, block_checksum};
+use sheepdog_proto::{BLOCK_BYTES, Buffer, NodeId, ObjectKind, Oid, Payload, View, block_checksum};
 
 use super::attachment::Attachment;
 use super::{Context, Place, Purpose, request};
@@ -35,6 +36,8 @@ pub(super) struct ReadFlight {
     then: ReadThen,
     /// Members that had no good copy.
     tried: Vec<NodeId>,
+    /// One of them could not read what it has.
+    has_bad_copy: bool,
     /// Where it was sent, under which view and request; `None` while it waits.
     sent: Option<(Place, View, u64)>,
     /// Its halves, when it is read in halves; then nothing is sent for the whole.
@@ -59,7 +62,9 @@ impl Attachment {
         let id = self.fresh();
         let tried = Vec::new();
         let (sent, halves) = (None, None);
-        self.reads.insert(id, ReadFlight { oid, first, count, then, tried, sent, halves });
+        let has_bad_copy = false;
+        let read = ReadFlight { oid, first, count, then, tried, has_bad_copy, sent, halves };
+        self.reads.insert(id, read);
         self.send_read(context, id);
         if self.reads.get(&id).is_some_and(|read| read.sent.is_none()) {
             context.waits.no_member += 1;
@@ -112,12 +117,23 @@ impl Attachment {
             Err(PeerError::StaleView(_) | PeerError::StaleGeneration | PeerError::NotInSync) => {
                 return;
             }
+            Err(PeerError::Corrupt) => {
+                read.has_bad_copy = true;
+                read.tried.push(place.node);
+            }
             Ok(_) | Err(_) => read.tried.push(place.node),
         }
         self.send_read(context, id);
     }
 
     fn finish_read(&mut self, context: &mut Context, id: u64, blocks: &[BlockMeta], data: Payload) {
+        if let Some(read) = self.reads.get(&id)
+            && read.has_bad_copy
+            && read.oid.kind() == ObjectKind::Data
+        {
+            let (index, first) = (read.oid.index(), read.first);
+            self.heal(context, index, first, blocks);
+        }
         self.end_read(context, id, spread_out(blocks, data));
     }
 

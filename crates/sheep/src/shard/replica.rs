@@ -80,12 +80,13 @@ impl Shard {
         }
         self.joiner.borrow_mut().note_change(&body);
         let bytes = serve::payload_bytes(&body);
+        let changed = body.oid().filter(|_| !matches!(body, RequestBody::Read { .. }));
         let is_list = matches!(body, RequestBody::Barrier { .. });
         let Some(store_request) = serve::store_request(vid, generation, view, body) else { return };
         let then = if is_list {
             Then::ReplyList { reply_to, id, state: self.state() }
         } else {
-            Then::Reply { reply_to, id, bytes, started }
+            Then::Reply { reply_to, id, bytes, started, changed }
         };
         self.push_store(store_request, then);
     }

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sheepdog_engine::state::ClusterState;
+use sheepdog_proto::Oid;
 use sheepdog_store::{Reply, Request, Statistics, Store, StoreError};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -33,8 +34,8 @@ pub(crate) type StoreResult = Result<Reply, StoreError>;
 
 /// What happens with the answer.
 pub(crate) enum Then {
-    /// It goes to a gateway.
-    Reply { reply_to: ReplyTo, id: u64, bytes: u64, started: Instant },
+    /// It goes to a gateway; `changed` names the object, if it is about a change.
+    Reply { reply_to: ReplyTo, id: u64, bytes: u64, started: Instant, changed: Option<Oid> },
     /// It goes to a gateway, as far as this sheep took the changes of a group when it was asked.
     ReplyList { reply_to: ReplyTo, id: u64, state: Arc<ClusterState> },
     /// The joiner of this shard asked.

@@ -126,7 +126,7 @@ impl Stores {
     /// Queues a request behind all earlier ones. An answer that no store can give comes back.
     #[must_use]
     pub(crate) fn push(&self, request: Request, then: Then) -> Option<(Then, StoreResult)> {
-        let Some(oid) = subject(&request) else {
+        let Some(oid) = request.oid() else {
             if let Some(moving) = self.moving.borrow_mut().as_mut() {
                 moving.note(&request);
             }
@@ -210,29 +210,6 @@ impl Part {
     }
 }
 
-/// The object that a request names.
-fn subject(request: &Request) -> Option<Oid> {
-    match request {
-        Request::Settled(inner) => subject(inner),
-        Request::Write { oid, .. }
-        | Request::Hole { oid, .. }
-        | Request::Reset { oid, .. }
-        | Request::Read { oid, .. }
-        | Request::Stamps { oid, .. }
-        | Request::Raise { oid, .. }
-        | Request::UnstableOf { oid } => Some(*oid),
-        Request::List { .. }
-        | Request::Unstable { .. }
-        | Request::Watermark { .. }
-        | Request::Settle { .. }
-        | Request::Forget { .. }
-        | Request::UnstableIn { .. }
-        | Request::UnstableAll
-        | Request::Undo { .. }
-        | Request::Drop { .. } => None,
-    }
-}
-
 /// Makes one answer of those of several stores. An error of one is the error of all: a failure
 /// first, for it tells who is to blame.
 fn whole(on: &Buckets, parts: Vec<(u8, StoreResult)>) -> StoreResult {
@@ -312,8 +289,11 @@ impl Shard {
             tracing::warn!(%error, "store");
         }
         match then {
-            Then::Reply { reply_to, id, bytes, started } => {
+            Then::Reply { reply_to, id, bytes, started, changed } => {
                 self.note_replica(bytes, started, result.is_ok());
+                if let (Err(StoreError::Corrupt(_)), Some(oid)) = (&result, changed) {
+                    self.joiner.borrow_mut().note_rot(oid);
+                }
                 self.reply(&reply_to, PeerReply { id, result: peer_result(result) });
             }
             Then::ReplyList { reply_to, id, state } => {

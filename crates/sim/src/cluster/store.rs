@@ -94,21 +94,6 @@ pub(super) fn slot_of(oid: Oid, slots: usize) -> usize {
     usize::from(bucket_of(oid)) % slots
 }
 
-/// The object that a request names.
-fn subject(request: &Request) -> Option<Oid> {
-    match request {
-        Request::Settled(inner) => subject(inner),
-        Request::Write { oid, .. }
-        | Request::Hole { oid, .. }
-        | Request::Reset { oid, .. }
-        | Request::Read { oid, .. }
-        | Request::Stamps { oid, .. }
-        | Request::Raise { oid, .. }
-        | Request::UnstableOf { oid } => Some(*oid),
-        _ => None,
-    }
-}
-
 impl Stores {
     pub(super) fn new(stores: Vec<Store>) -> Self {
         let link = |store| Link { store, waiting: BTreeMap::new() };
@@ -117,7 +102,7 @@ impl Stores {
     }
 
     fn push(&mut self, request: Request, then: Then) {
-        if let Some(oid) = subject(&request) {
+        if let Some(oid) = request.oid() {
             let slot = slot_of(oid, self.links.len());
             self.push_to(slot, request, then);
             return;

@@ -179,15 +179,46 @@ fn discarded_data_does_not_return_with_the_next_first_write() {
 fn a_read_goes_to_another_copy_when_one_is_bad() {
     let mut stage = Stage::written();
     let oid = sheepdog_proto::Oid::data(stage.vid, 0);
-    assert!(stage.herd.store_of(A, oid).rot(oid, 0));
-    assert_eq!(stage.see(A, 0), Some(1));
-    assert!(stage.herd.store_of(B, oid).rot(oid, 0));
+    for node in [A, B] {
+        assert!(stage.herd.store_of(node, oid).rot(oid, 0));
+    }
     stage.lose(C);
     let read = stage.read(A, 0);
     stage.rest();
     assert_eq!(stage.answer(read), None, "C may have a good copy");
     stage.restart(C);
     assert_eq!(stage.bytes(read), Some((1, 1)));
+}
+
+#[test]
+fn a_bad_copy_is_healed_by_the_read_that_finds_it() {
+    let mut stage = Stage::written();
+    let oid = sheepdog_proto::Oid::data(stage.vid, 0);
+    let before = stage.kept(A, 0);
+    assert!(stage.herd.store_of(A, oid).rot(oid, 0));
+    assert_eq!(stage.see(A, 0), Some(1));
+    // Nobody else has what A could not read a moment ago.
+    for node in [B, C] {
+        assert!(stage.herd.store_of(node, oid).rot(oid, 0));
+    }
+    assert_eq!(stage.see(A, 0), Some(1));
+    assert!(stage.kept(A, 0) > before, "HE1: under a newer stamp");
+    stage.check_rest();
+}
+
+#[test]
+fn healing_does_not_undo_a_write_that_came_meanwhile() {
+    let mut stage = Stage::written();
+    let oid = sheepdog_proto::Oid::data(stage.vid, 0);
+    assert!(stage.herd.store_of(A, oid).rot(oid, 0));
+    let read = stage.read(A, 0);
+    let write = stage.write(A, 0, 2);
+    let again = stage.read(A, 0);
+    stage.settle();
+    assert!(stage.is_done(write));
+    assert_eq!((stage.bytes(read), stage.bytes(again)), (Some((1, 1)), Some((2, 2))), "HE1");
+    assert_eq!(stage.see(A, 0), Some(2));
+    stage.check_rest();
 }
 
 #[test]
