@@ -62,6 +62,8 @@ pub(crate) struct ShardMetrics {
     waits: [AtomicU64; 6],
     /// Requests executed for gateways.
     pub(crate) replica: Meter,
+    /// Blocks written anew because a copy could not read them.
+    pub(crate) healed: AtomicU64,
     /// Requests that waited for this sheep to follow the log.
     pub(crate) held: AtomicU64,
     /// What the store did, as of the last tick.
@@ -194,6 +196,10 @@ fn render_rest(text: &mut String, shards: &[std::sync::Arc<ShardMetrics>]) {
     }
     let held: u64 = shards.iter().map(|shard| shard.held.load(Relaxed)).sum();
     let _ = writeln!(text, "sheep_waits_total{{reason=\"log\"}} {held}");
+    let healed: u64 = shards.iter().map(|shard| shard.healed.load(Relaxed)).sum();
+    let name = "sheep_healed_blocks_total";
+    let _ = writeln!(text, "# HELP {name} Blocks written anew because a copy was bad.");
+    let _ = writeln!(text, "# TYPE {name} counter\n{name} {healed}");
 }
 
 /// Name and meaning of a counter of the store, and where it is.

@@ -24,6 +24,7 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use sheepdog_attach::door::{CommandError, Done};
@@ -266,6 +267,7 @@ impl Shard {
             self.step(Gateway::tick);
             self.tick_joiner();
             self.metrics.set_waits(self.gateway.borrow().waits());
+            self.metrics.healed.store(self.gateway.borrow().healed(), Relaxed);
             self.tick_stores();
         }
     }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use sheepdog_client::admin::types::{ErrorCode, Vdi};
 use sheepdog_client::legacy::LegacyError;
 use sheepdog_client::nbd::NbdError;
+use sheepdog_e2e::copies;
 use sheepdog_e2e::disk::{Disk, Face};
 use sheepdog_e2e::herd::Herd;
 use sheepdog_e2e::rot;
@@ -43,8 +44,8 @@ async fn sevens(disk: &Disk, offset: u64, length: u64) -> Result<()> {
 }
 
 #[tokio::test]
-async fn one_bad_copy_is_passed_over() -> Result<()> {
-    let (herd, vdi) = written().await?;
+async fn one_bad_copy_is_passed_over_and_healed() -> Result<()> {
+    let (mut herd, vdi) = written().await?;
     for (index, face) in [(0, Face::Nbd), (1, Face::Legacy), (2, Face::Admin)] {
         let disk = settled(&herd, index, face).await?;
         // Each sheep in an object of its own.
@@ -55,6 +56,12 @@ async fn one_bad_copy_is_passed_over() -> Result<()> {
             read.with_context(|| format!("through sheep {index}, whose own copy is bad"))?;
         }
         disk.close().await?;
+    }
+    // What was read is good on every disk: each block of each copy is read and verified.
+    for index in 0..herd.count() {
+        ensure!(herd.sheep_mut(index).terminate().await?.success(), "sheep {index}");
+        let copies = copies::all(&mut copies::open(herd.sheep(index))?, vdi.vid.0.get());
+        copies.with_context(|| format!("sheep {index} was not healed"))?;
     }
     herd.end().await
 }
