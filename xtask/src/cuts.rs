@@ -37,7 +37,7 @@ pub(crate) fn run(repository: &Repository, words: &[&str]) -> Result<bool> {
     let package = graph.package_in("crates/store").context("there is no crates/store")?;
     let commit = repository.commit_of(&["crates", "Cargo.lock"])?;
     let mut ledger = Ledger::load(repository, PAGE, HEAD)?;
-    let mut first = next_seed(&ledger, &commit);
+    let mut first = ledger.next_seed(&commit);
     println!("{first} seeds of {commit} so far");
     while first < seeds {
         let count = SEEDS_AT_ONCE.min(seeds - first);
@@ -61,14 +61,6 @@ pub(crate) fn run(repository: &Repository, words: &[&str]) -> Result<bool> {
         println!("{first} seeds of {seeds}, {crashes} more crashes");
     }
     Ok(true)
-}
-
-/// The first seed that a commit has not run.
-fn next_seed(ledger: &Ledger, commit: &str) -> u64 {
-    let rows = ledger.rows().filter(|row| row.first() == Some(&commit));
-    let number = |cell: Option<&&str>| cell.and_then(|cell| cell.parse::<u64>().ok());
-    let end = |row: Vec<&str>| Some(number(row.get(1))? + number(row.get(2))?);
-    rows.filter_map(end).max().unwrap_or_default()
 }
 
 fn crashes(output: &str) -> Option<u64> {

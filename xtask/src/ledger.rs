@@ -30,6 +30,15 @@ impl Ledger {
         lines.map(|line| line.split('|').map(str::trim).collect())
     }
 
+    /// The first seed that a commit has not run, on a page whose second and third column are the
+    /// first seed and how many.
+    pub(crate) fn next_seed(&self, commit: &str) -> u64 {
+        let rows = self.rows().filter(|row| row.first() == Some(&commit));
+        let number = |cell: Option<&&str>| cell.and_then(|cell| cell.parse::<u64>().ok());
+        let end = |row: Vec<&str>| Some(number(row.get(1))? + number(row.get(2))?);
+        rows.filter_map(end).max().unwrap_or_default()
+    }
+
     /// Adds a line, and writes the page at once, so that a run that is stopped can go on.
     pub(crate) fn add(&mut self, cells: &[&str]) -> Result<()> {
         self.text.push_str(&format!("| {} |\n", cells.join(" | ")));

@@ -45,6 +45,8 @@ cargo xtask COMMAND
                                     clusters from seed S (0) on two threads; what they reached
                                     and what they found is printed. Example:
                                     cargo xtask sim --seeds 20000 --from 5000
+  soak-sim [--seeds N]              run such seeds until this commit has N (1,000,000) in
+                                    docs/ledger/soak-sim.md; goes on where it was stopped
   sim --show S                      every event of one seed, a line each
   mutants [--only NAME]...          put each fault of xtask/mutants into a clone of this commit
                                     and run the tests, until docs/ledger/mutants.md says for
@@ -95,6 +97,7 @@ fn run(words: &[&str]) -> Result<bool> {
         ["bench", options @ ..] => bench::run(&Repository::open()?, options),
         ["soak-kill", options @ ..] => soak::run(&Repository::open()?, options),
         ["soak-cuts", options @ ..] => cuts::run(&Repository::open()?, options),
+        ["soak-sim", options @ ..] => sim::soak(&Repository::open()?, options),
         ["sim", options @ ..] => sim::run(&Repository::open()?, options),
         ["mutants", options @ ..] => mutants::run(&Repository::open()?, options),
         ["fix"] => {

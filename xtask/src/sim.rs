@@ -1,35 +1,103 @@
 //! Sim: whole clusters from a seed, by the thousand.
 //!
-//! Way: builds the simulator of crates/sim as for release and calls it.
+//! Way: builds the simulator of crates/sim as for release and calls it; `soak` does so some
+//!      thousand seeds at a time, and adds a line with their figures to the page.
 //! Not here: what a seed does (crates/sim/src/cluster.rs).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::cargo::{self, Graph};
+use crate::ledger::Ledger;
 use crate::process;
 use crate::repository::Repository;
 
 /// Seeds when nothing is said.
 const SEEDS: u64 = 1_000;
+/// Seeds of a soak when nothing is said, and of one line of its page.
+const SOAK_SEEDS: u64 = 1_000_000;
+const SEEDS_AT_ONCE: u64 = 5_000;
+const PAGE: &str = "docs/ledger/soak-sim.md";
+const HEAD: &str = "\
+# Simulated clusters
+
+`cargo xtask soak-sim` writes this page: whole clusters from seeds, the real engine on the real
+store, with every fault that docs/design/2026-11-26-simulator.md names. Nothing was wrong in any of
+these; a seed that finds something ends the run and comes on no line.
+
+| commit | first seed | seeds | operations answered | virtual hours | seconds |
+|---|---|---|---|---|---|
+";
 /// Each runs a seed of its own.
 const THREADS: u64 = 2;
 
 /// Runs seeds; `false` if one found something.
 pub(crate) fn run(repository: &Repository, words: &[&str]) -> Result<bool> {
     let arguments = arguments(words)?;
+    let mut simulate = Command::new(build(repository)?);
+    simulate.args(arguments).stdin(Stdio::null());
+    let status = simulate.status().context("cannot start simulate")?;
+    Ok(status.success())
+}
+
+/// Runs seeds until this commit has as many as asked for; `false` if one found something.
+pub(crate) fn soak(repository: &Repository, words: &[&str]) -> Result<bool> {
+    let seeds: u64 = match words {
+        [] => SOAK_SEEDS,
+        ["--seeds", count] => count.parse().with_context(|| format!("--seeds {count}"))?,
+        _ => bail!("soak-sim knows --seeds N; see `cargo xtask help`"),
+    };
+    let commit = repository.commit_of(&["crates", "Cargo.lock"])?;
+    ensure!(!commit.ends_with("-dirty"), "commit the changes of crates/ first");
+    let program = build(repository)?;
+    let mut ledger = Ledger::load(repository, PAGE, HEAD)?;
+    let mut first = ledger.next_seed(&commit);
+    println!("{first} seeds of {commit} so far");
+    while first < seeds {
+        let count = SEEDS_AT_ONCE.min(seeds - first);
+        let numbers = [first, count, THREADS].map(|number| number.to_string());
+        let start = Instant::now();
+        let output = Command::new(&program).args(numbers).stdin(Stdio::null()).output();
+        let output = output.context("cannot start simulate")?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        if !output.status.success() {
+            println!("{text}");
+            return Ok(false);
+        }
+        let found = figures(&text).context("the simulator did not say what it did")?;
+        let took = start.elapsed().as_secs().to_string();
+        let (from, many) = (first.to_string(), count.to_string());
+        ledger.add(&[&commit, &from, &many, found.operations, found.hours, &took])?;
+        first += count;
+        println!("{first} seeds of {seeds}, {} more operations", found.operations);
+    }
+    Ok(true)
+}
+
+/// What the simulator says of its run.
+#[derive(Debug, PartialEq, Eq)]
+struct Figures<'a> {
+    operations: &'a str,
+    hours: &'a str,
+}
+
+fn figures(output: &str) -> Option<Figures<'_>> {
+    let line = output.lines().find(|line| line.contains(" virtual hours, "))?;
+    let before = |end: &str| line.split_once(end)?.0.rsplit_once(' ').map(|(_, word)| word);
+    Some(Figures { operations: before(" operations answered")?, hours: before(" virtual hours")? })
+}
+
+/// Where the program is.
+fn build(repository: &Repository) -> Result<PathBuf> {
     let graph = Graph::load(repository)?;
     let package = graph.package_in("crates/sim").context("there is no crates/sim")?;
     let mut build = cargo::command(repository);
     build.args(["build", "--locked", "--release", "--package", package, "--bin", "simulate"]);
     process::run(&mut build)?;
-    let program = Path::new(&graph.target).join("release/simulate");
-    let mut simulate = Command::new(program);
-    simulate.args(arguments).stdin(Stdio::null());
-    let status = simulate.status().context("cannot start simulate")?;
-    Ok(status.success())
+    Ok(Path::new(&graph.target).join("release/simulate"))
 }
 
 /// The words for the program.

@@ -20,6 +20,6 @@ fn a_run_goes_on_where_its_commit_stopped() {
     let repository = Repository::open().unwrap();
     let head = format!("{HEAD}| abc | 0 | 1000 | 5 | 1 |\n| abc | 1000 | 500 | 5 | 1 |\n");
     let ledger = Ledger::load(&repository, "docs/ledger/no-such-page.md", &head).unwrap();
-    assert_eq!(next_seed(&ledger, "abc"), 1500);
-    assert_eq!(next_seed(&ledger, "abd"), 0);
+    assert_eq!(ledger.next_seed("abc"), 1500);
+    assert_eq!(ledger.next_seed("abd"), 0);
 }

@@ -14,3 +14,12 @@ fn words_that_make_no_sense_are_refused() {
     arguments(&["--show"]).unwrap_err();
     arguments(&["9"]).unwrap_err();
 }
+
+#[test]
+fn the_figures_of_a_run_are_found_in_what_it_says() {
+    let line = "2000 seeds in 18.1 s (110.6 a second), 7.9 virtual hours, 411474 operations \
+                answered; hash b2aa70ef76e61df3";
+    let said = format!("   7  something\n{line}\nnothing was wrong\n");
+    assert_eq!(figures(&said), Some(Figures { operations: "411474", hours: "7.9" }));
+    assert_eq!(figures("nothing"), None);
+}
