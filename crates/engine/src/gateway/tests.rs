@@ -3,6 +3,7 @@
 mod bookkeeping;
 mod broken;
 mod chaos;
+mod first;
 mod handover;
 mod herd;
 mod history;
