@@ -1,6 +1,6 @@
-//! What the first Sheepdog got wrong, as `consistency.md` §0.1 numbers it, as far as replication
-//! decides about it. The others: W2 here and in the store's tests of rot, W7 and W11 in `state`, W10
-//! and W12 in the store and in the tests with real disks; W8 has no counterpart yet.
+//! What the first Sheepdog got wrong (W1 to W12 of the design study), as far as replication decides
+//! about it. The others: W2 also in the store's tests of rot, W7 and W11 in `state`, W10 and W12 in
+//! the store and in the tests with real disks; W8 has no counterpart yet.
 
 use sheepdog_proto::NodeId;
 
