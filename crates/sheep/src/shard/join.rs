@@ -6,7 +6,9 @@
 //!   JS2 with a disk that cannot be used, or a bucket on its way to another, nothing begins to be
 //!       joined: what must be taken back could not be, or would come back;
 //!   JS3 a joiner of another sheep is answered with blocks first and what is unstable after, never
-//!       the other way round.
+//!       the other way round;
+//!   JS4 a list for it is refused from the moment in which a disk has failed: the others go on
+//!       alone, and what they list is not all.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -140,20 +142,16 @@ impl Shard {
         state: &ClusterState,
         wanted: Wanted,
     ) -> Result<ReplyBody, PeerError> {
-        if self.stores.has_failures() {
-            return Err(PeerError::NotInSync);
-        }
         let mut found = peer::Listing { next: wanted.after, ..peer::Listing::default() };
-        if wanted.after.is_none() {
-            let asked = self.ask_store(store::Request::UnstableAll).await;
-            if let ReplyBody::Unstable(mut list) = translate(asked)? {
-                list.retain(|change| wanted.has(state, change.oid));
-                found.unstable = list;
-            }
+        if wanted.after.is_none()
+            && let ReplyBody::Unstable(mut list) = self.ask_all(store::Request::UnstableAll).await?
+        {
+            list.retain(|change| wanted.has(state, change.oid));
+            found.unstable = list;
         }
         loop {
             let list = store::Request::List { after: found.next, limit: LIST_LIMIT };
-            let ReplyBody::Listing(part) = translate(self.ask_store(list).await)? else {
+            let ReplyBody::Listing(part) = self.ask_all(list).await? else {
                 return Err(PeerError::Invalid);
             };
             let ours = part.objects.into_iter().filter(|object| wanted.has(state, object.oid));
@@ -163,6 +161,14 @@ impl Shard {
                 return Ok(ReplyBody::Listing(found));
             }
         }
+    }
+
+    /// JS4. Nothing comes between the look and the question.
+    async fn ask_all(self: &Rc<Self>, request: store::Request) -> Result<ReplyBody, PeerError> {
+        if self.stores.has_failures() {
+            return Err(PeerError::NotInSync);
+        }
+        self.ask_store(request).await.map_or(Err(PeerError::NotInSync), serve::peer_result)
     }
 
     /// What this member says of what may not be everywhere, as of the state in which it was asked.
@@ -178,8 +184,4 @@ impl Shard {
         }
         self.reply(reply_to, Reply { id, result });
     }
-}
-
-fn translate(answer: Option<StoreResult>) -> Result<ReplyBody, PeerError> {
-    answer.map_or(Err(PeerError::NotInSync), serve::peer_result)
 }

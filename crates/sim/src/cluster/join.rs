@@ -125,10 +125,7 @@ impl World {
         let (id, body) = (request.id, request.body);
         match body {
             RequestBody::List { policy, after, partitions, .. } => {
-                let Some(state) = self.state_of(place).filter(|_| !self.has_failures(place)) else {
-                    let result = Err(PeerError::NotInSync);
-                    return self.reply(place, reply_to, Reply { id, result });
-                };
+                let Some(state) = self.state_of(place) else { return };
                 let found = Listing { next: after, ..Listing::default() };
                 let partitions = partitions.into_iter().collect();
                 let has_unstable = after.is_some();
@@ -156,7 +153,12 @@ impl World {
         self.reply(place, reply_to, Reply { id, result: pulled(blocks, result) });
     }
 
+    /// Refused from the moment in which a disk has failed: the others do not have all.
     fn list_on(&mut self, place: Place, job: Box<ListJob>) {
+        if self.has_failures(place) {
+            let result = Err(PeerError::NotInSync);
+            return self.reply(place, job.reply_to, Reply { id: job.id, result });
+        }
         let request = if job.has_unstable {
             store::Request::List { after: job.found.next, limit: LIST_LIMIT }
         } else {
