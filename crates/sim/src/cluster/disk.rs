@@ -17,7 +17,6 @@ impl World {
     /// A shard has noticed; the control thread tells the others and decides.
     pub(super) fn note_disk_failure(&mut self, sheep: usize, slot: usize) {
         let delay = self.random.between(1_000, 3_000_000);
-        self.sheep[sheep].is_worn = true;
         let Some(life) = self.sheep[sheep].life.as_mut() else { return };
         let serial = life.serial;
         let is_new = life.failed.insert(slot);

@@ -35,9 +35,6 @@ pub(super) struct Sheep {
     pub(super) life: Option<Life>,
     /// It is cut off from the log.
     pub(super) is_off_log: bool,
-    /// A sync of a disk has failed: bytes that were read back since may not outlive a power cut,
-    /// and no store can know that, so its power stays on.
-    pub(super) is_worn: bool,
     /// How slow its disks are: a turn takes between these.
     pub(super) disk_ns: (u64, u64),
 }
@@ -169,9 +166,6 @@ impl World {
 
     /// Power is gone: of what was not synced everything, something or nothing is left.
     pub(super) fn cut_power(&mut self, sheep: usize) {
-        if self.sheep[sheep].is_worn {
-            return self.kill(sheep, "instead of a power cut");
-        }
         self.say(|| format!("sheep {sheep} loses power"));
         for disk in self.sheep[sheep].disks.iter().flatten() {
             disk.power_cycle(self.random.roll());

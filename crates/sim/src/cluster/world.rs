@@ -85,7 +85,7 @@ impl World {
         let disks: Vec<Vec<_>> = (0..self.profile.shards).map(|_| of_shard()).collect();
         disks.iter().flatten().for_each(|disk| disk.shuffle(self.random.roll()));
         let disk_ns = self.profile.disk_ns;
-        self.sheep.push(Sheep { disks, life: None, is_off_log: false, is_worn: false, disk_ns });
+        self.sheep.push(Sheep { disks, life: None, is_off_log: false, disk_ns });
         // The node's number is its place in the order of the first joins.
         let join = self.join_command(sheep);
         self.append(&join);

@@ -221,7 +221,9 @@ impl Loaded {
         })
     }
 
-    /// What was read may be in the kernel's memory only, if whoever wrote it was killed.
+    /// What was read may be in the kernel's memory only: whoever wrote it was killed, or its sync
+    /// failed, and then another sync does nothing. What the last append and the checkpoint rest
+    /// on was durable before they were written.
     fn make_durable(&self, disk: &mut GuardedDisk) -> Result<(), StoreError> {
         if let LastBatch(Some((file, offset, bytes))) = &self.last_batch {
             disk.write_at(*file, *offset, &[bytes])?;
@@ -232,9 +234,11 @@ impl Loaded {
             disk.write_at(file, 0, &[&zeros])?;
             disk.sync(file)?;
         }
-        for file in &self.files.checkpoints {
-            disk.sync(*file)?;
-        }
+        // The checkpoint, before what it made superfluous is overwritten. If it is durable, the
+        // same bytes stand there already and cannot be torn; if not, the other one is in force.
+        let file = self.files.checkpoints[self.checkpoint_file];
+        disk.write_at(file, 0, &[&self.checkpoint.encode(self.superblock.salt)])?;
+        disk.sync(file)?;
         for directory in ["", WAL_DIR, DATA_DIR] {
             disk.sync_dir(directory)?;
         }

@@ -61,10 +61,7 @@ impl World {
             for disk in &self.sheep[sheep].disks[usize::from(place.shard)] {
                 let fork = disk.fork();
                 fork.set_capacity(None);
-                match self.sheep[sheep].is_worn {
-                    true => fork.restart(),
-                    false => fork.power_cycle(self.random.roll()),
-                }
+                fork.power_cycle(self.random.roll());
                 let (mut store, _) = Store::open(Box::new(fork), options)
                     .map_err(|error| format!("{place:?} cannot be opened after a cut: {error}"))?;
                 gather(place, &mut store, &state, &mut copies)?;
