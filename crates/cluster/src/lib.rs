@@ -11,12 +11,15 @@
 //!      never came is in it once or not at all;
 //!   L3 the will of a session that ended without `close` is appended exactly once, and nothing
 //!      of that session follows it; a closed session leaves no will;
-//!   L4 an entry that any member has seen never disappears: a log that lost one is refused.
+//!   L4 an entry that any member has seen never disappears: a log that lost one is refused;
+//!   L5 while the lease of a session lasts, its will is in nobody's log.
 //! Not here: what payloads mean (proto, engine), who is a member (the state machine).
 
 mod error;
+mod lease;
 pub mod local;
 mod log;
 
 pub use error::LogError;
+pub use lease::Lease;
 pub use log::{Answer, CoordinationLog, Entry, Event, Events};

@@ -9,14 +9,17 @@
 //!      `connection`s -> `writer`; `reader` and `delivery` bring the entries back.
 //! Holds: L1-L4 of the crate, by rules named in each file: R record, T trail, D reader,
 //!      V recovery, A writer, S session, Q requests, C connection, E server.
-//! Limits: a *paused* server (SIGSTOP, a debugger) keeps its lock, so the log stands still for
-//!      everyone until it goes on or is killed. The directory must be on a local file system:
-//!      locks and sockets do not reach other machines. The log is never shortened.
+//! Silence: a session that has not been heard of for ten seconds is ended although its process
+//!      lives. A server that stands still with the lock (SIGSTOP, a debugger) is killed by the
+//!      first member that has heard nothing for four seconds (`fence`).
+//! Limits: the directory must be on a local file system: locks and sockets do not reach other
+//!      machines. The log is never shortened.
 
 mod connection;
 mod delivery;
 mod directory;
 mod driver;
+mod fence;
 #[cfg(test)]
 mod fixture;
 mod frame;
@@ -31,11 +34,12 @@ mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sheepdog_proto::LogIndex;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use crate::{Answer, CoordinationLog, Events, LogError};
+use crate::{Answer, CoordinationLog, Events, Lease, LogError};
 use driver::{Command, Opening};
 use requests::Request;
 
@@ -46,9 +50,22 @@ pub const ENTRY_BYTES_MAX: usize = record::ENTRY_BYTES_MAX;
 const WAITING_BYTES_MAX: usize = 64 << 20;
 const REQUEST_OVERHEAD_BYTES: usize = 1024;
 
+/// How long silence is borne.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    /// With a session whose process lives.
+    session: Duration,
+    /// With the server.
+    server: Duration,
+}
+
+const PATIENCE: Patience =
+    Patience { session: Duration::from_secs(10), server: Duration::from_secs(4) };
+
 /// A session on the log in a directory.
 #[derive(Debug)]
 pub struct LocalLog {
+    lease: Lease,
     commands: mpsc::UnboundedSender<Command>,
     room: Arc<Semaphore>,
 }
@@ -69,6 +86,16 @@ pub async fn open(
     session: u128,
     from: LogIndex,
 ) -> Result<(LocalLog, Events), LogError> {
+    open_patiently(directory, session, from, PATIENCE).await
+}
+
+async fn open_patiently(
+    directory: &Path,
+    session: u128,
+    from: LogIndex,
+    patience: Patience,
+) -> Result<(LocalLog, Events), LogError> {
+    let lease = Lease::default();
     let (commands, command_receiver) = mpsc::unbounded_channel();
     let (event_sender, events) = mpsc::channel(delivery::EVENTS_MAX);
     let (opened, answer) = oneshot::channel();
@@ -79,6 +106,8 @@ pub async fn open(
         commands: command_receiver,
         events: event_sender,
         opened,
+        lease: lease.clone(),
+        patience,
     };
     std::thread::Builder::new()
         .name("sheepdog-log".to_owned())
@@ -86,7 +115,7 @@ pub async fn open(
         .map_err(|error| LogError::io(directory, error))?;
     answer.await.map_err(|_| LogError::Closed)??;
     let room = Arc::new(Semaphore::new(WAITING_BYTES_MAX));
-    Ok((LocalLog { commands, room }, Events::new(events)))
+    Ok((LocalLog { lease, commands, room }, Events::new(events)))
 }
 
 impl LocalLog {
@@ -119,6 +148,10 @@ impl CoordinationLog for LocalLog {
 
     fn set_will(&self, payload: Vec<u8>) -> Answer<()> {
         answer(self.submit_will(payload))
+    }
+
+    fn lease(&self) -> Lease {
+        self.lease.clone()
     }
 
     fn close(self: Box<Self>) -> Answer<()> {

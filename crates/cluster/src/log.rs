@@ -10,7 +10,7 @@ use std::sync::Arc;
 use sheepdog_proto::LogIndex;
 use tokio::sync::mpsc;
 
-use crate::LogError;
+use crate::{Lease, LogError};
 
 /// The future answer of a call. The call takes effect even if the answer is dropped.
 pub type Answer<T> = Pin<Box<dyn Future<Output = Result<T, LogError>> + Send>>;
@@ -66,6 +66,9 @@ pub trait CoordinationLog: Send + Sync {
     /// # Errors
     /// `TooLarge` and `Io`: the earlier will stands. Otherwise as [`append`](Self::append).
     fn set_will(&self, payload: Vec<u8>) -> Answer<()>;
+
+    /// Until when this session lasts (L5).
+    fn lease(&self) -> Lease;
 
     /// Ends the session in order: no will is appended. Await the answers of appends before:
     /// those still without one are answered `Closed`. On return nothing of the session is left

@@ -10,7 +10,8 @@
 //!   READ-INSYNC      reads go to living in-sync members of groups that are ready;
 //!   READ-AFTER-ACK   a range with an unanswered write is not read;
 //!   RECONCILE-FIRST  no group is served before older generations' operations in it are settled;
-//!   MAP-WITH-DATA    a first write is answered when data and map entry are both durable.
+//!   MAP-WITH-DATA    a first write is answered when data and map entry are both durable;
+//!   LEASE            what was read is told only while nobody else can own the VDI.
 //! Not here: time, sockets, the log (sheep); what a member does with a request (replica).
 
 mod attachment;
@@ -18,6 +19,7 @@ mod barrier;
 mod cut;
 mod flight;
 mod heal;
+mod lease;
 mod lock;
 mod map;
 mod piece;
@@ -36,6 +38,7 @@ use sheepdog_proto::{Generation, Incarnation, NodeId, PgId, Stamp, Vid, View};
 use crate::state::{Attachment as Owner, ClusterState, Group, Member};
 use crate::volume::{Answer, Operation, Refusal};
 use attachment::Attachment;
+use lease::Lease;
 
 /// One shard of one sheep: where a message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,6 +91,8 @@ pub struct Waits {
     pub no_member: u64,
     /// For room on a replica's disk.
     pub no_space: u64,
+    /// For the log to be reached again, so that nobody else can own the VDI.
+    pub lease: u64,
 }
 
 /// Identity of this sheep's current life.
@@ -134,6 +139,7 @@ struct Context {
     acts_proposed: BTreeMap<PgId, View>,
     waits: Waits,
     healed: u64,
+    lease: Lease,
 }
 
 /// The attachments of one shard.
@@ -162,8 +168,10 @@ impl Gateway {
                 copies_min: 0,
                 no_member: 0,
                 no_space: 0,
+                lease: 0,
             },
             healed: 0,
+            lease: Lease::new(),
         };
         Self { context, attachments: BTreeMap::new() }
     }
@@ -185,6 +193,15 @@ impl Gateway {
     #[must_use]
     pub const fn healed(&self) -> u64 {
         self.context.healed
+    }
+
+    /// Whether the session on the log lasts at this moment, by the own clock and with the margin
+    /// for clocks that run differently. To be told before every other call: an answer of this
+    /// call is given only if it lasts (LEASE).
+    pub fn set_lease(&mut self, lasts: bool) {
+        if self.context.set_lease(lasts) {
+            self.drain_on();
+        }
     }
 
     /// VDIs attached here, with the number of operations not yet answered.
@@ -291,6 +308,13 @@ impl Gateway {
         let vids: Vec<Vid> = self.attachments.keys().copied().collect();
         for vid in vids {
             self.with(vid, |attachment, context| attachment.tick(context));
+        }
+    }
+
+    /// A drain may have waited for an answer that was kept back.
+    fn drain_on(&mut self) {
+        for attachment in self.attachments.values_mut() {
+            attachment.finish_drain(&mut self.context);
         }
     }
 

@@ -65,6 +65,7 @@ pub fn admit(me: Me, state: &ClusterState, request: &Request) -> Admission {
         RequestBody::Barrier { .. }
         | RequestBody::Settle { .. }
         | RequestBody::Watermark
+        | RequestBody::Ping
         | RequestBody::List { .. }
         | RequestBody::Pull { .. } => Admission::Execute,
         RequestBody::Write { oid, .. }

@@ -15,6 +15,7 @@
 mod catalogue;
 mod group;
 mod member;
+mod silence;
 
 use std::sync::Arc;
 
@@ -179,6 +180,10 @@ impl ClusterState {
             Command::InSync { node, incarnation, groups } => {
                 Ok(self.apply_in_sync(*node, *incarnation, groups))
             }
+            Command::Silent { node, incarnation, other, other_incarnation, is_silent } => {
+                let (by, about) = ((*node, *incarnation), (*other, *other_incarnation));
+                Ok(self.apply_silent(by, about, *is_silent))
+            }
             Command::Shutdown { .. } => {
                 self.stopping = true;
                 Ok(Outcome::Done)
@@ -259,7 +264,8 @@ impl ClusterState {
     }
 
     fn apply_gone(&mut self, node: NodeId, incarnation: Incarnation) -> Outcome {
-        if !self.is_current(node, incarnation) {
+        let goes_on = |m: &Member| m.incarnation == incarnation && (m.up || m.is_expelled);
+        if !self.members.get(node).is_some_and(goes_on) {
             return Outcome::Void;
         }
         Arc::make_mut(&mut self.members).gone(node);

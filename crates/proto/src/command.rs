@@ -165,6 +165,20 @@ pub enum Command {
         /// Group, and the view with which it joined.
         groups: Vec<(PgId, View)>,
     },
+    /// A sheep hears nothing of another one, or hears of it again. Void if a life is not the
+    /// current one.
+    Silent {
+        /// Who says so.
+        node: NodeId,
+        /// Its life.
+        incarnation: Incarnation,
+        /// Of whom.
+        other: NodeId,
+        /// Which life of that one.
+        other_incarnation: Incarnation,
+        /// False: it hears of it again.
+        is_silent: bool,
+    },
 }
 
 impl Command {
@@ -223,6 +237,10 @@ impl Command {
             Self::InSync { node, incarnation, groups } => {
                 w.u16(14).u16(node.0).u64(incarnation.0);
                 put_views(&mut w, groups);
+            }
+            Self::Silent { node, incarnation, other, other_incarnation, is_silent } => {
+                w.u16(15).u16(node.0).u64(incarnation.0);
+                w.u16(other.0).u64(other_incarnation.0).u8(u8::from(*is_silent));
             }
         }
         w.finish()
@@ -294,11 +312,26 @@ impl Command {
                 incarnation: Incarnation(r.u64()?),
                 groups: list(&mut r, group_and_view)?,
             },
+            15 => silent(&mut r)?,
             unknown => return Err(WireError::Version(unknown)),
         };
         r.end()?;
         Ok(command)
     }
+}
+
+fn silent(r: &mut Reader<'_>) -> Result<Command, WireError> {
+    Ok(Command::Silent {
+        node: NodeId(r.u16()?),
+        incarnation: Incarnation(r.u64()?),
+        other: NodeId(r.u16()?),
+        other_incarnation: Incarnation(r.u64()?),
+        is_silent: match r.u8()? {
+            0 => false,
+            1 => true,
+            _ => return Err(WireError::Invalid("whether it is silent")),
+        },
+    })
 }
 
 fn put_copies(w: &mut Writer, copies: Option<Copies>) {

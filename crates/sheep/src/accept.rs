@@ -132,7 +132,11 @@ pub(crate) async fn serve_peers(shared: Arc<Shared>, watch: Watch, listener: Tcp
                 tokio::spawn(async move {
                     let started = Instant::now();
                     let greeted = timeout(HELLO_TIMEOUT, greet(&shared, &watch, stream)).await;
-                    if let Ok(Err(error)) = greeted {
+                    // One that only looked whether it reaches this sheep says nothing.
+                    let is_look = |e: &io::Error| e.kind() == io::ErrorKind::UnexpectedEof;
+                    if let Ok(Err(error)) = greeted
+                        && !is_look(&error)
+                    {
                         tracing::warn!(%from, %error, took = ?started.elapsed(), "peer refused");
                     }
                 });

@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::disks::Disks;
 use crate::shard::mail::Mail;
 use crate::shared::{CommandResult, DiskEvent, Inbox, Proposal, Shared};
+use crate::silence::Silences;
 
 /// Outcomes kept for proposals whose index is not known yet.
 const OUTCOMES_MAX: usize = 4096;
@@ -64,6 +65,7 @@ pub(crate) struct Control {
     sender: watch::Sender<Arc<ClusterState>>,
     outcomes: BTreeMap<LogIndex, Result<Outcome, Refused>>,
     waiting: BTreeMap<LogIndex, oneshot::Sender<CommandResult>>,
+    silences: Silences,
     /// Answers of the log on their way back to `run`, which may be left and entered again.
     appended: mpsc::UnboundedSender<Appended>,
     indexes: mpsc::UnboundedReceiver<Appended>,
@@ -76,7 +78,8 @@ impl Control {
         let sender = watch::Sender::new(Arc::new(state.clone()));
         let (outcomes, waiting) = (BTreeMap::new(), BTreeMap::new());
         let (appended, indexes) = mpsc::unbounded_channel();
-        Self { log, events, disks, state, sender, outcomes, waiting, appended, indexes }
+        let silences = Silences::default();
+        Self { log, events, disks, state, sender, outcomes, waiting, silences, appended, indexes }
     }
 
     pub(crate) const fn state(&self) -> &ClusterState {
@@ -149,6 +152,17 @@ impl Control {
         self.outcomes.remove(&index).context("an entry without an outcome")?.map_err(Into::into)
     }
 
+    /// Follows the log until something else has ended.
+    pub(crate) async fn meanwhile<T>(&mut self, what: impl Future<Output = T>) -> Result<T> {
+        tokio::pin!(what);
+        loop {
+            tokio::select! {
+                ended = &mut what => return Ok(ended),
+                event = self.events.next() => self.take_early(event)?,
+            }
+        }
+    }
+
     /// Before anything is served: what is on disks that cannot be used is not served by this sheep.
     pub(crate) async fn leave_lost_groups(&mut self, me: Me) -> Result<()> {
         if let Some(command) = self.disks.demotion(&self.state, me) {
@@ -191,10 +205,15 @@ impl Control {
             tokio::select! {
                 event = self.events.next() => self.follow(shared, event)?,
                 Some(proposal) = inbox.proposals.recv() => self.propose(proposal),
+                Some(silence) = inbox.silences.recv() => {
+                    self.silences.note(silence);
+                    self.tend_silences(shared);
+                }
                 Some(event) = inbox.disks.recv() => self.take_disk_event(shared, event)?,
                 Some((result, reply)) = self.indexes.recv() => self.note_index(result, reply),
                 _ = idle.tick() => {
                     self.release_idle(shared, &mut unused);
+                    self.tend_silences(shared);
                     self.tend_disks(shared)?;
                 }
             }
@@ -240,7 +259,7 @@ impl Control {
         if me.is_some_and(|m| m.up && m.incarnation == shared.me.incarnation) {
             return Ok(());
         }
-        bail!("the cluster holds this sheep for gone; start it again")
+        Err(HeldForGone.into())
     }
 
     fn take_disk_event(&mut self, shared: &Arc<Shared>, event: DiskEvent) -> Result<()> {
@@ -256,6 +275,17 @@ impl Control {
             self.propose(Proposal { command, reply: oneshot::channel().0 });
         }
         self.disks.follow(&self.state, shared)
+    }
+
+    /// Whom this sheep does not hear is said in the log, as long as it reaches that itself.
+    fn tend_silences(&mut self, shared: &Shared) {
+        if !shared.lease.lasts() {
+            return;
+        }
+        for command in self.silences.due(&self.state, shared.me) {
+            tracing::warn!(?command, "links to other sheep");
+            self.propose(Proposal { command, reply: oneshot::channel().0 });
+        }
     }
 
     fn propose(&self, proposal: Proposal) {
@@ -318,6 +348,18 @@ impl Control {
         }
     }
 }
+
+/// The others go on without this life of the sheep.
+#[derive(Debug)]
+pub(crate) struct HeldForGone;
+
+impl std::fmt::Display for HeldForGone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the others hold this sheep for gone, because they did not hear of it")
+    }
+}
+
+impl std::error::Error for HeldForGone {}
 
 type Appended = (Result<LogIndex, LogError>, oneshot::Sender<CommandResult>);
 

@@ -14,8 +14,10 @@ mod inspect;
 mod logging;
 mod metrics;
 mod peer;
+mod reach;
 mod shard;
 mod shared;
+mod silence;
 mod start;
 mod stop;
 
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
     let result = config::Config::check(options).and_then(start::run);
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if stop::is_held_for_gone(&error) => stop::start_again(&error),
         Err(error) => {
             eprintln!("sheep: {error:#}");
             ExitCode::FAILURE

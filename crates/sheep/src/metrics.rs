@@ -59,7 +59,7 @@ pub(crate) struct ShardMetrics {
     faces: [[Meter; KINDS.len()]; FACES.len()],
     /// By peer node: what was sent to it and how long its answer took.
     peers: Mutex<std::collections::BTreeMap<u16, std::sync::Arc<Meter>>>,
-    waits: [AtomicU64; 6],
+    waits: [AtomicU64; 7],
     /// Requests executed for gateways.
     pub(crate) replica: Meter,
     /// Blocks written anew because a copy could not read them.
@@ -100,6 +100,7 @@ impl ShardMetrics {
             waits.copies_min,
             waits.no_member,
             waits.no_space,
+            waits.lease,
         ];
         for (slot, value) in self.waits.iter().zip(values) {
             slot.store(value, Relaxed);
@@ -112,7 +113,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-const WAITS: [&str; 6] = ["overlap", "attach", "activate", "copies_min", "no_member", "no_space"];
+const WAITS: [&str; 7] =
+    ["overlap", "attach", "activate", "copies_min", "no_member", "no_space", "lease"];
 
 /// All shards together, in Prometheus' text format.
 pub(crate) fn render(shards: &[std::sync::Arc<ShardMetrics>]) -> String {

@@ -20,7 +20,7 @@ pub(crate) mod store_link;
 pub(crate) mod stores;
 mod sweep;
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{OnceCell, RefCell, RefMut};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -104,6 +104,7 @@ pub(crate) fn run(
         tokio::task::spawn_local(shard.clone().tick());
         shard.sweep_deleted();
         shard.step_joiner(|joiner| joiner.handle_state(shard.state()));
+        shard.watch_others();
         tokio::task::spawn_local(shard.clone().clear_leftovers());
         shard.take_mail(mail).await;
         Ok(())
@@ -148,8 +149,15 @@ impl Shard {
 
     /// Lets the gateway take a step and carries out whatever follows.
     pub(crate) fn step(self: &Rc<Self>, step: impl FnOnce(&mut Gateway)) {
-        step(&mut self.gateway.borrow_mut());
+        step(&mut self.gateway());
         self.run();
+    }
+
+    /// The gateway, for one step: what it answers in it was read before this moment (LEASE).
+    fn gateway(&self) -> RefMut<'_, Gateway> {
+        let mut gateway = self.gateway.borrow_mut();
+        gateway.set_lease(self.shared.lease.lasts());
+        gateway
     }
 
     fn run(self: &Rc<Self>) {
@@ -164,7 +172,7 @@ impl Shard {
             actions.into_iter().for_each(|action| self.perform(action));
             joining.into_iter().for_each(|action| self.perform_joining(action));
             if let Some(reply) = reply {
-                self.gateway.borrow_mut().handle_reply(self.place(), reply);
+                self.gateway().handle_reply(self.place(), reply);
             }
             if let Some((token, result)) = answer {
                 self.joiner.borrow_mut().handle_local(token, result);
@@ -205,7 +213,8 @@ impl Shard {
     fn link(self: &Rc<Self>, place: Place) -> Rc<Link> {
         let mut links = self.links.borrow_mut();
         let open = links.entry(place).or_insert_with(|| {
-            let link = Rc::new(Link::new(self.metrics.peer(place.node.0)));
+            let is_watched = self.index == 0 && place.shard == 0;
+            let link = Rc::new(Link::new(self.metrics.peer(place.node.0), is_watched));
             tokio::task::spawn_local(crate::peer::outgoing::keep(
                 self.clone(),
                 place,
@@ -216,11 +225,21 @@ impl Shard {
         open.clone()
     }
 
+    /// One shard has a link to every other sheep, so that each hears when another one is silent.
+    fn watch_others(self: &Rc<Self>) {
+        if self.index == 0 {
+            let state = self.state();
+            for member in state.members.up().filter(|m| m.node != self.shared.me.node) {
+                self.link(Place { node: member.node, shard: 0 });
+            }
+        }
+    }
+
     /// Another sheep has answered.
     pub(crate) fn take_replies(self: &Rc<Self>, place: Place, replies: Vec<Reply>) {
         for reply in replies {
             if reply.id & JOINER_ID == 0 {
-                self.gateway.borrow_mut().handle_reply(place, reply);
+                self.gateway().handle_reply(place, reply);
             } else {
                 self.joiner.borrow_mut().handle_reply(place, reply);
             }
@@ -277,6 +296,7 @@ impl Shard {
         *self.state.borrow_mut() = state.clone();
         self.step_joiner(|joiner| joiner.handle_state(state.clone()));
         self.step(|gateway| gateway.handle_state(state));
+        self.watch_others();
         self.admit_held();
         self.applied.send_replace(index);
         self.sweep_deleted();

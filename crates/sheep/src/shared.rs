@@ -6,7 +6,8 @@ use std::sync::Arc;
 use sheepdog_attach::door::CommandError;
 use sheepdog_attach::opener::Openers;
 use sheepdog_client::admin::types::Failure;
-use sheepdog_engine::gateway::Me;
+use sheepdog_cluster::Lease;
+use sheepdog_engine::gateway::{Me, Place};
 use sheepdog_engine::state::Outcome;
 use sheepdog_proto::command::Command;
 use sheepdog_proto::{LogIndex, Vid};
@@ -50,9 +51,18 @@ pub(crate) enum DiskEvent {
 /// Where the operator's answer goes.
 pub(crate) type DiskReply = oneshot::Sender<Result<(), Failure>>;
 
+/// A link of this sheep to another one hears nothing, or hears something again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Silence {
+    pub(crate) from_shard: u16,
+    pub(crate) to: Place,
+    pub(crate) is_silent: bool,
+}
+
 /// What the control thread is asked by others.
 #[derive(Debug)]
 pub(crate) struct Inbox {
+    pub(crate) silences: mpsc::UnboundedReceiver<Silence>,
     pub(crate) proposals: mpsc::UnboundedReceiver<Proposal>,
     pub(crate) disks: mpsc::UnboundedReceiver<DiskEvent>,
 }
@@ -62,6 +72,9 @@ pub(crate) struct Inbox {
 pub(crate) struct Shared {
     pub(crate) me: Me,
     pub(crate) uuid: u128,
+    /// Until when nobody else can own what this sheep owns.
+    pub(crate) lease: Lease,
+    pub(crate) silences: mpsc::UnboundedSender<Silence>,
     pub(crate) openers: Openers,
     pub(crate) shards: Vec<mpsc::UnboundedSender<Mail>>,
     pub(crate) metrics: Vec<Arc<ShardMetrics>>,
@@ -78,6 +91,11 @@ impl Shared {
     /// Something for whoever directs the disks; one who has ended needs nothing any more.
     pub(crate) fn tell_disks(&self, event: DiskEvent) {
         let _ = self.disks.send(event);
+    }
+
+    /// For whoever says it in the log; one who has ended needs nothing any more.
+    pub(crate) fn tell_silence(&self, silence: Silence) {
+        let _ = self.silences.send(silence);
     }
 
     /// The shard that serves a VDI's attachment.

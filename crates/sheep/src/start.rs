@@ -1,6 +1,7 @@
 //! Start: from checked options to a sheep that serves.
 //!
-//! Way: directory -> sockets -> log -> stores -> join -> shards -> faces -> "sheep is ready".
+//! Way: directory -> sockets -> log -> stores -> others reached -> join
+//!      -> shards -> faces -> "sheep is ready".
 //!      Whatever can be refused is refused before the others hear of this sheep.
 
 use std::path::Path;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use sheepdog_attach::door::Face;
-use sheepdog_cluster::local;
+use sheepdog_cluster::{Lease, local};
 use sheepdog_engine::gateway::Me;
 use sheepdog_engine::state::Outcome;
 use sheepdog_proto::LogIndex;
@@ -24,7 +25,7 @@ use crate::disks::open::{Opened, ShardStores};
 use crate::disks::{self, Disks};
 use crate::metrics::ShardMetrics;
 use crate::shared::{Inbox, Shared};
-use crate::{shard, stop};
+use crate::{reach, shard, stop};
 
 /// Virtual nodes: one for each this many bytes of disk, within these bounds.
 const WEIGHT_BYTES: u64 = 4 << 30;
@@ -48,9 +49,10 @@ async fn run_async(config: Config) -> Result<()> {
     let mut control = Control::new(Box::new(log), events, disks);
     control.catch_up().await?;
     control.check_cluster()?;
+    reach::wait_for_all(&mut control, uuid).await?;
     let me = join(&config, &mut control, &listeners, stores.len() as u16).await?;
     control.leave_lost_groups(me).await?;
-    let (shared, mailboxes, mut inbox) = share(me, uuid, stores.len());
+    let (shared, mailboxes, mut inbox) = share(me, uuid, control.log().lease(), stores.len());
     spawn_shards(&shared, &control, stores, mailboxes)?;
     let ready = ready_line(&listeners, &config)?;
     let mut watch = control.watch();
@@ -59,6 +61,7 @@ async fn run_async(config: Config) -> Result<()> {
     let why = tokio::select! {
         result = control.run(&shared, &mut inbox) => match result {
             Ok(()) => "the log has ended",
+            Err(error) if stop::is_held_for_gone(&error) => return Err(error),
             Err(error) => stop::die(&format!("{error:#}")),
         },
         signal = stop::asked() => signal?,
@@ -133,15 +136,17 @@ pub(crate) fn disk_bytes(directory: &Path) -> Result<(u64, u64)> {
 
 type Mailboxes = Vec<mpsc::UnboundedReceiver<shard::mail::Mail>>;
 
-fn share(me: Me, uuid: u128, shards: usize) -> (Arc<Shared>, Mailboxes, Inbox) {
+fn share(me: Me, uuid: u128, lease: Lease, shards: usize) -> (Arc<Shared>, Mailboxes, Inbox) {
     let (senders, mailboxes): (Vec<_>, Vec<_>) =
         (0..shards).map(|_| mpsc::unbounded_channel()).unzip();
     let metrics = (0..shards).map(|_| Arc::new(ShardMetrics::default())).collect();
     let openers = sheepdog_attach::opener::Openers::default();
     let (proposals, proposed) = mpsc::unbounded_channel();
     let (disks, told) = mpsc::unbounded_channel();
-    let shared = Shared { me, uuid, openers, shards: senders, metrics, proposals, disks };
-    (Arc::new(shared), mailboxes, Inbox { proposals: proposed, disks: told })
+    let (silences, heard) = mpsc::unbounded_channel();
+    let shards = senders;
+    let shared = Shared { me, uuid, lease, silences, openers, shards, metrics, proposals, disks };
+    (Arc::new(shared), mailboxes, Inbox { silences: heard, proposals: proposed, disks: told })
 }
 
 fn spawn_shards(

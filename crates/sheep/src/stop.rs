@@ -1,11 +1,15 @@
 //! The end of a sheep: in order when it was asked to stop, at once when going on would be wrong.
 
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::time::Duration;
 
+use sheepdog_cluster::LogError;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use crate::control::HeldForGone;
 use crate::shard::mail::Mail;
 use crate::shared::Shared;
 
@@ -21,6 +25,9 @@ pub(crate) async fn asked() -> std::io::Result<&'static str> {
         _ = interrupt.recv() => "SIGINT",
     })
 }
+
+/// Before another life, so that a sheep that is held for gone again and again does not spin.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Lets go of every VDI, so that other sheep can serve it without reconciling anything.
 pub(crate) async fn drain(shared: &Shared) {
@@ -38,6 +45,25 @@ pub(crate) async fn drain(shared: &Shared) {
     if timeout(DRAIN, all).await.is_err() {
         tracing::warn!("operations of clients did not end in time; they will be reconciled");
     }
+}
+
+/// Whether the others go on without this life, so that only another one can take part again.
+pub(crate) fn is_held_for_gone(error: &anyhow::Error) -> bool {
+    let has_ended = |error: &LogError| matches!(error, LogError::SessionEnded { .. });
+    error.chain().any(|cause| {
+        cause.is::<HeldForGone>() || cause.downcast_ref::<LogError>().is_some_and(has_ended)
+    })
+}
+
+/// Begins another life in the place of this one: the same program with the same arguments. Locks
+/// and sockets are closed by that; what is under way to the disks is ended or done before.
+pub(crate) fn start_again(why: &anyhow::Error) -> ! {
+    tracing::error!(%why, "this sheep starts again");
+    std::thread::sleep(PAUSE);
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_else(|| "sheep".into());
+    let error = Command::new("/proc/self/exe").arg0(name).args(arguments).exec();
+    die(&format!("{why:#}; it could not start again: {error}"))
 }
 
 /// Ends the process because going on could do harm. The others see the session end, and the log

@@ -32,6 +32,7 @@ mod random;
 mod run;
 mod shard;
 mod show;
+mod silence;
 mod store;
 mod sweep;
 mod trace;

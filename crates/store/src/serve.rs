@@ -32,7 +32,10 @@ pub fn store_request(
         RequestBody::Read { oid, first_block, count } => Request::Read { oid, first_block, count },
         RequestBody::Barrier { .. } => Request::Unstable { vid },
         RequestBody::Settle { oids } => Request::Settle { vid, below: generation, oids },
-        RequestBody::Watermark | RequestBody::List { .. } | RequestBody::Pull { .. } => {
+        RequestBody::Watermark
+        | RequestBody::Ping
+        | RequestBody::List { .. }
+        | RequestBody::Pull { .. } => {
             return None;
         }
     })
@@ -130,7 +133,8 @@ pub fn payload_bytes(body: &RequestBody) -> u64 {
         | RequestBody::Settle { .. }
         | RequestBody::List { .. }
         | RequestBody::Pull { .. }
-        | RequestBody::Watermark => 0,
+        | RequestBody::Watermark
+        | RequestBody::Ping => 0,
     }
 }
 

@@ -35,6 +35,8 @@ pub(super) enum Input {
     },
     /// A member wants an entry appended.
     Append { connection: u64, session: u128, token: Token, payload: Arc<[u8]> },
+    /// A member lives. Answered if its session goes on.
+    Alive { connection: u64, session: u128, heard: oneshot::Sender<()> },
     /// The member's side of the connection has ended.
     Gone { connection: u64, session: u128 },
 }
@@ -102,6 +104,13 @@ impl Connection {
                             return;
                         }
                     }
+                    Ok(Some(Frame::Alive { sent_ns })) => {
+                        if !self.is_heard(session).await {
+                            return;
+                        }
+                        let heard = Frame::Heard { sent_ns }.encode();
+                        tells = tells && write.write_all(&heard).await.is_ok();
+                    }
                     _ => return, // C2
                 },
                 changed = self.durable.changed(), if tells => {
@@ -115,6 +124,16 @@ impl Connection {
                 }
             }
         }
+    }
+}
+
+impl Connection {
+    /// The answer comes from the server itself, after it has noted the sign of life: a session
+    /// that it ends meanwhile is told nothing.
+    async fn is_heard(&self, session: u128) -> bool {
+        let (heard, answer) = oneshot::channel();
+        let input = Input::Alive { connection: self.number, session, heard };
+        self.server.send(input).await.is_ok() && answer.await.is_ok()
     }
 }
 

@@ -25,11 +25,13 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
+use super::Patience;
 use super::connection::Welcome;
 use super::delivery::{Delivery, Status, TURN_ENTRIES};
 use super::directory::{Directory, ServerLock};
+use super::fence::Serving;
 use super::frame::{Frame, FrameReader, NOTICE_BYTES_MAX, PROTOCOL, Refusal, VERSION};
 use super::reader::LogReader;
 use super::recovery::take_over;
@@ -37,10 +39,13 @@ use super::requests::{Flaw, Reply, Request, Requests};
 use super::server::Server;
 use super::session::SessionFile;
 use super::trail::{Position, Trail};
-use crate::{Event, LogError};
+use crate::lease::now_ns;
+use crate::{Event, Lease, LogError};
 
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(1);
 const RETRY_PAUSE_MAX: Duration = Duration::from_millis(50);
+/// How often a member says that it lives.
+const BEAT: Duration = Duration::from_millis(500);
 /// Pause before serving again after the disk refused: full, or failing.
 const TROUBLE_PAUSE: Duration = Duration::from_millis(500);
 
@@ -61,6 +66,8 @@ pub(super) struct Opening {
     pub commands: mpsc::UnboundedReceiver<Command>,
     pub events: mpsc::Sender<Event>,
     pub opened: oneshot::Sender<Result<(), LogError>>,
+    pub lease: Lease,
+    pub patience: Patience,
 }
 
 /// How the driver ends: closed, or left by its owner.
@@ -72,8 +79,8 @@ enum Ending {
 
 /// The whole life of a driver's thread.
 pub(super) fn run_thread(opening: Opening) {
-    let Opening { directory, session, from, commands, events, opened } = opening;
-    let prepared = prepare(&directory, session, from, commands, events);
+    let Opening { directory, session, from, commands, events, opened, lease, patience } = opening;
+    let prepared = prepare(&directory, session, from, (commands, events), (lease, patience));
     let (runtime, driver, delivery) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
@@ -100,8 +107,8 @@ fn prepare(
     path: &Path,
     session: u128,
     from: LogIndex,
-    commands: mpsc::UnboundedReceiver<Command>,
-    events: mpsc::Sender<Event>,
+    (commands, events): (mpsc::UnboundedReceiver<Command>, mpsc::Sender<Event>),
+    (lease, patience): (Lease, Patience),
 ) -> Result<(Runtime, Driver, Delivery), LogError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -134,6 +141,8 @@ fn prepare(
         status,
         server: None,
         serve_after: Instant::now(),
+        lease,
+        patience,
     };
     Ok((runtime, driver, delivery))
 }
@@ -158,6 +167,8 @@ struct Driver {
     /// The server, while this member is it.
     server: Option<JoinHandle<LogError>>,
     serve_after: Instant,
+    lease: Lease,
+    patience: Patience,
 }
 
 impl Driver {
@@ -166,6 +177,7 @@ impl Driver {
             Ok(ending) => ending,
             Err(error) => self.fail(error).await,
         };
+        self.lease.end();
         self.requests.fail(&LogError::Closed);
         match ending {
             // The file still holds the will of the life before: that one was not closed.
@@ -231,7 +243,7 @@ impl Driver {
         let known = self.reader.trail().clone();
         let taken = tokio::task::spawn_blocking(move || take_over(&directory, lock, known));
         let (writer, trail) = finished(taken.await)?;
-        let server = Server::start(&self.directory, writer, trail)?;
+        let server = Server::start(&self.directory, writer, trail, self.patience.session)?;
         tracing::info!(session = %format_args!("{:032x}", self.session),
             "serving the coordination log");
         self.server = Some(tokio::spawn(server.run()));
@@ -240,14 +252,23 @@ impl Driver {
 
     /// Speaks with the server until the connection is lost (`None`) or the owner ends it.
     async fn converse(&mut self, stream: UnixStream) -> Result<Option<Ending>, LogError> {
+        let serving = Serving::of(&stream);
         let (read, write) = stream.into_split();
         let mut frames = FrameReader::new(read, NOTICE_BYTES_MAX);
         let (outgoing, to_write) = mpsc::unbounded_channel();
         tokio::spawn(write_frames(write, to_write));
         let _ = outgoing.send(Frame::Hello { session: self.session });
+        let mut beat = tokio::time::interval(BEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut silent = Duration::ZERO;
         loop {
             tokio::select! {
-                frame = frames.next() => match frame? {
+                frame = frames.next() => {
+                    silent = Duration::ZERO;
+                    match frame? {
+                    Some(Frame::Heard { sent_ns }) if self.outgoing.is_some() => {
+                        self.lease.extend(sent_ns, self.patience.session);
+                    }
                     Some(Frame::Welcome { durable, last }) if self.outgoing.is_none() => {
                         self.begin(Welcome { durable, last }, outgoing.clone()).await?;
                     }
@@ -256,7 +277,19 @@ impl Driver {
                     }
                     Some(Frame::Refused(refusal)) => return Err(self.refused(refusal)),
                     Some(_) | None => return Ok(None),
-                },
+                    }
+                }
+                _ = beat.tick() => {
+                    // Time in which this process stood still is one beat.
+                    silent += BEAT;
+                    if silent > self.patience.server {
+                        serving.end();
+                        return Ok(None);
+                    }
+                    if let Some(outgoing) = &self.outgoing {
+                        let _ = outgoing.send(Frame::Alive { sent_ns: now_ns() });
+                    }
+                }
                 command = self.commands.recv() => {
                     if let Some(ending) = self.take_command(command) {
                         return Ok(Some(ending));
@@ -282,6 +315,7 @@ impl Driver {
         for frame in self.requests.frames() {
             let _ = outgoing.send(frame); // A lost connection is seen by its reader.
         }
+        let _ = outgoing.send(Frame::Alive { sent_ns: now_ns() });
         self.outgoing = Some(outgoing);
         self.status.send_replace(Status::Connected(LogIndex(last)));
         Ok(())

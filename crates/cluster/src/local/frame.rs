@@ -1,7 +1,8 @@
 //! Frames: what members and the server say to each other on the socket.
 //!
-//! Way: a member says `Hello`, is answered `Welcome`, then sends `Append`s; the server says
-//!      `Durable` when the log has grown. The member reads the entries in the file.
+//! Way: a member says `Hello`, is answered `Welcome`, then sends `Append`s and, ever
+//!      again, `Alive`, which is answered `Heard`; the server says `Durable` when the log has
+//!      grown. The member reads the entries in the file.
 //! Holds:
 //!   M1 a frame longer than the receiver allows is refused by its header;
 //!   M2 memory is taken only for bytes that have arrived.
@@ -44,6 +45,10 @@ pub(super) enum Frame {
     Hello { session: u128 },
     /// Member: an entry to append.
     Append { token: Token, payload: Arc<[u8]> },
+    /// Member: it lives; when it sent this, on its own clock.
+    Alive { sent_ns: u64 },
+    /// Server: it has heard that.
+    Heard { sent_ns: u64 },
     /// Server: how far the log is durable, and the last append that it has of this session,
     /// durable or on its way.
     Welcome { durable: Position, last: Token },
@@ -81,6 +86,14 @@ impl Frame {
                     Refusal::Version => 2,
                 });
                 5
+            }
+            Self::Alive { sent_ns } => {
+                body.u64(*sent_ns);
+                6
+            }
+            Self::Heard { sent_ns } => {
+                body.u64(*sent_ns);
+                7
             }
         };
         let body = body.finish();
@@ -154,6 +167,8 @@ impl Frame {
                 2 => Refusal::Version,
                 _ => return Err(WireError::Invalid("refusal")),
             }),
+            6 => Self::Alive { sent_ns: reader.u64()? },
+            7 => Self::Heard { sent_ns: reader.u64()? },
             _ => return Err(WireError::Invalid("frame kind")),
         };
         reader.end()?;

@@ -6,6 +6,9 @@
 //! Holds:
 //!   E1 nobody is told of an entry before it is durable;
 //!   E2 only a session whose file a living process holds may append;
+//!   E4 a session of a living process that has not been heard of for `patience` is ended: its will
+//!       is appended, and nothing of that life is taken any more. Time that the server itself
+//!       stood still, or could take no inputs, counts for nobody;
 //!   E3 a session without a connection is probed until it connects, was closed, or is dead:
 //!      then its will is appended and its file removed, in this order (S3).
 //! Not here: recovery of the log, the members' side.
@@ -16,7 +19,7 @@ use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::connection::{Connection, Input, Welcome};
 use super::directory::Directory;
@@ -38,6 +41,9 @@ const BATCH_BYTES_MAX: usize = 4 << 20;
 /// A process that was killed may need a moment until the kernel has let go of its locks.
 const PROBE_PAUSE_MIN: Duration = Duration::from_millis(1);
 const PROBE_PAUSE_MAX: Duration = Duration::from_millis(100);
+/// How often it is looked for silent sessions; a look that comes later than twice this shows that
+/// the server stood still.
+const LOOK_PAUSE: Duration = Duration::from_millis(500);
 /// Pause after the operating system refused something that may pass.
 const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -46,6 +52,8 @@ type Commit = JoinHandle<(LogWriter, Result<Position, LogError>)>;
 #[derive(Debug)]
 struct Member {
     connection: u64,
+    /// When it was heard of last.
+    heard: Instant,
     _alive: tokio::sync::oneshot::Sender<()>,
 }
 
@@ -54,16 +62,19 @@ struct Member {
 struct Watch {
     due: Instant,
     pause: Duration,
+    /// When it was heard of last; `None` once it was ended (E4).
+    heard: Option<Instant>,
 }
 
 impl Watch {
     fn now() -> Self {
-        Self { due: Instant::now(), pause: PROBE_PAUSE_MIN }
+        let now = Instant::now();
+        Self { due: now, pause: PROBE_PAUSE_MIN, heard: Some(now) }
     }
 
     fn again(self) -> Self {
         let pause = (self.pause * 2).min(PROBE_PAUSE_MAX);
-        Self { due: Instant::now() + self.pause, pause }
+        Self { due: Instant::now() + self.pause, pause, heard: self.heard }
     }
 }
 
@@ -87,6 +98,9 @@ pub(super) struct Server {
     durable: watch::Sender<Position>,
     /// `None` while a batch is being written.
     writer: Option<LogWriter>,
+    /// How long a session may be silent.
+    patience: Duration,
+    looked: Instant,
 }
 
 impl Server {
@@ -99,6 +113,7 @@ impl Server {
         directory: &Directory,
         writer: LogWriter,
         trail: Trail,
+        patience: Duration,
     ) -> Result<Self, LogError> {
         let path = directory.socket_path();
         let fail = |error| LogError::io(&path, error);
@@ -124,6 +139,8 @@ impl Server {
             burials: Vec::new(),
             durable: watch::Sender::new(trail.position),
             writer: Some(writer),
+            patience,
+            looked: Instant::now(),
         };
         for session in session::list(directory)? {
             server.watched.insert(session, Watch::now());
@@ -135,6 +152,8 @@ impl Server {
     /// Serves until a write fails.
     pub(super) async fn run(mut self) -> LogError {
         let mut commit: Option<Commit> = None;
+        let mut look = tokio::time::interval(LOOK_PAUSE);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             if let Some(writer) = self.next_batch_writer() {
                 commit = Some(self.commit(writer));
@@ -158,6 +177,7 @@ impl Server {
                     self.writer = Some(writer);
                 }
                 () = until(due) => self.probe_due(),
+                _ = look.tick() => self.look_for_silent(),
             }
         }
     }
@@ -223,6 +243,14 @@ impl Server {
                     self.enqueue(Draft { session, token, payload });
                 }
             }
+            Input::Alive { connection, session, heard } => {
+                if let Some(member) = self.members.get_mut(&session)
+                    && member.connection == connection
+                {
+                    member.heard = Instant::now();
+                    let _ = heard.send(());
+                }
+            }
             Input::Gone { connection, session } => {
                 if self.is_current(connection, session) {
                     self.members.remove(&session);
@@ -253,7 +281,8 @@ impl Server {
             }
         }
         self.watched.remove(&session);
-        self.members.insert(session, Member { connection, _alive: alive });
+        let heard = Instant::now();
+        self.members.insert(session, Member { connection, heard, _alive: alive });
         Some(Ok(Welcome { durable: *self.durable.borrow(), last: self.authors.last(session) }))
     }
 
@@ -296,6 +325,40 @@ impl Server {
                     self.watched.remove(&session);
                 }
             }
+        }
+    }
+
+    /// E4.
+    fn look_for_silent(&mut self) {
+        let now = Instant::now();
+        let before = std::mem::replace(&mut self.looked, now);
+        if now - before > LOOK_PAUSE * 2 || !self.has_room() {
+            self.members.values_mut().for_each(|member| member.heard = now);
+            for watch in self.watched.values_mut() {
+                watch.heard = watch.heard.map(|_| now);
+            }
+            return;
+        }
+        let is_silent = |heard: Instant| now - heard > self.patience;
+        let connected = self.members.iter().filter(|(_, member)| is_silent(member.heard));
+        let watched = self.watched.iter().filter(|(_, watch)| watch.heard.is_some_and(is_silent));
+        let connected = connected.map(|(session, _)| *session);
+        let silent: Vec<u128> = connected.chain(watched.map(|(session, _)| *session)).collect();
+        silent.into_iter().for_each(|session| self.end_silent(session));
+    }
+
+    /// Its process lives, for it holds the session's file.
+    fn end_silent(&mut self, session: u128) {
+        self.members.remove(&session);
+        self.watched.insert(session, Watch { heard: None, ..Watch::now() });
+        match session::read_living(&self.directory, session) {
+            Ok(Some(will)) => {
+                tracing::warn!(session = %format_args!("{session:032x}"), "a session is silent");
+                let (token, payload) = (Token::will(will.life), will.payload);
+                self.enqueue(Draft { session, token, payload });
+            }
+            Ok(None) => {} // It is only beginning.
+            Err(error) => tracing::error!(%error, "the will of a silent session cannot be read"),
         }
     }
 

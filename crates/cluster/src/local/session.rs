@@ -232,6 +232,19 @@ pub(super) fn probe(directory: &Directory, session: u128) -> Result<Probe, LogEr
     Ok(Probe::Dead(DeadSession { path, _file: file, will }))
 }
 
+/// The will of a session whose process lives.
+///
+/// # Errors
+/// As [`probe`].
+pub(super) fn read_living(directory: &Directory, session: u128) -> Result<Option<Will>, LogError> {
+    let path = path_of(directory, session);
+    match File::open(&path) {
+        Ok(file) => read_will(&file, &path, session),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(LogError::io(&path, error)),
+    }
+}
+
 /// Every session that has a file.
 ///
 /// # Errors

@@ -4,6 +4,7 @@ use std::cell::{RefCell, RefMut};
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -88,6 +89,20 @@ impl Life {
         self.signal(Signal::KILL);
         self.child.wait().unwrap();
         self.end = End::Killed;
+    }
+
+    /// Waits until somebody else has killed it.
+    pub(crate) fn wait_killed(&mut self) {
+        let status = wait_exit(&mut self.child);
+        assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "{status}");
+        self.end = End::Killed;
+    }
+
+    /// Waits until it ends with an error; gives its last words.
+    pub(crate) fn wait_failure(&mut self) -> String {
+        assert!(!wait_exit(&mut self.child).success());
+        self.end = End::Killed;
+        self.lines().pop().unwrap_or_default()
     }
 
     /// Lets it close its session and end.

@@ -8,12 +8,14 @@ use crate::herd::{Herd, wait_until};
 type Scenario = fn();
 
 /// Every scenario, by name.
-pub(crate) const ALL: [(&str, Scenario); 7] = [
+pub(crate) const ALL: [(&str, Scenario); 9] = [
     ("members_are_killed_and_restarted_at_random", storm),
     ("the_will_of_a_killed_server_is_seen_by_those_who_live", killed_server),
     ("everyone_is_killed_at_once", everyone_killed),
     ("a_stopped_member_holds_up_nobody_and_is_not_dead", stopped_member),
     ("a_stopped_server_goes_on_or_is_killed", stopped_server),
+    ("a_member_that_is_silent_for_long_is_held_for_ended", silent_member),
+    ("a_server_that_is_silent_for_long_is_killed", silent_server),
     ("a_server_whose_disk_is_full_makes_room_for_another", full_disk),
     ("a_second_process_of_a_session_is_refused", second_process),
 ];
@@ -199,6 +201,45 @@ fn stopped_server() {
             herd.wait_seen(&running, &herd.lives[server].will());
         }
     }
+    for life in herd.running() {
+        herd.lives[life].close();
+    }
+    check(&herd);
+}
+
+fn silent_member() {
+    let mut herd = Herd::new();
+    herd.start_all(3);
+    wait_until("someone serves", || herd.server().is_some());
+    let server = herd.server().unwrap();
+    let (stopped, others): (Vec<_>, Vec<_>) =
+        herd.running().into_iter().partition(|life| *life == (server + 1) % 3);
+    let stopped = stopped[0];
+    herd.lives[stopped].signal(Signal::STOP);
+    herd.wait_seen(&others, &herd.lives[stopped].will());
+    herd.wait_progress(&others);
+    herd.lives[stopped].signal(Signal::CONT);
+    let report = herd.lives[stopped].wait_failure();
+    assert!(report.contains("was declared ended while it lived"), "{report}");
+    // Its next life is as welcome as any.
+    let next = herd.start(herd.lives[stopped].session);
+    wait_until("the next life is ready", || herd.lives[next].is_ready());
+    for life in herd.running() {
+        herd.lives[life].close();
+    }
+    check(&herd);
+}
+
+fn silent_server() {
+    let mut herd = Herd::new();
+    herd.start_all(3);
+    wait_until("someone serves", || herd.server().is_some());
+    let server = herd.server().unwrap();
+    let others: Vec<_> = herd.running().into_iter().filter(|life| *life != server).collect();
+    herd.lives[server].signal(Signal::STOP);
+    herd.wait_seen(&others, &herd.lives[server].will());
+    herd.wait_progress(&others);
+    herd.lives[server].wait_killed();
     for life in herd.running() {
         herd.lives[life].close();
     }

@@ -172,6 +172,7 @@ impl Attachment {
         for token in tokens.filter(|token| token & HEAL == 0).collect::<Vec<_>>() {
             context.answer(token, Err(Refusal::Fenced));
         }
+        context.fence_held(self.vid);
         self.requests.clear();
         self.backlog.clear();
         let vid = self.vid;
@@ -295,8 +296,11 @@ impl Attachment {
         self.start_flight(context, oid, mutation, Then::MapPage(page));
     }
 
-    fn finish_drain(&mut self, context: &mut Context) {
-        if !self.closing || self.phase == Phase::Drained || self.pending() > 0 {
+    pub(super) fn finish_drain(&mut self, context: &mut Context) {
+        if !self.closing || self.phase == Phase::Drained {
+            return;
+        }
+        if self.pending() + context.lease.held(self.vid) > 0 {
             return;
         }
         self.phase = Phase::Drained;

@@ -74,7 +74,7 @@ impl Attachment {
     /// Starts an operation of a live attachment.
     pub(super) fn start(&mut self, context: &mut Context, operation: Operation, token: u64) {
         match self.prepare(context, operation, token) {
-            Ok(Prepared::Answer(answer)) => context.answer(token, Ok(answer)),
+            Ok(Prepared::Answer(answer)) => context.answer_leased(self.vid, token, Ok(answer)),
             Ok(Prepared::Pieces(pieces, buffer)) => {
                 self.start_pieces(context, token, pieces, buffer);
             }
@@ -313,7 +313,7 @@ impl Attachment {
             (None, None, None) => Ok(Answer::Done),
         };
         if token & HEAL == 0 {
-            context.answer(token, result);
+            context.answer_leased(self.vid, token, result);
         }
     }
 

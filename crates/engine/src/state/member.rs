@@ -12,8 +12,12 @@ pub struct Member {
     pub uuid: u128,
     /// Its current or last life.
     pub incarnation: Incarnation,
-    /// False: that life has ended.
+    /// False: that life has ended, or takes part in nothing any more (`is_expelled`).
     pub up: bool,
+    /// The others did not reach it. It may live, and owns what it owned.
+    pub is_expelled: bool,
+    /// Who hears nothing of it.
+    pub silent_for: Vec<NodeId>,
     /// Copies of one object go to different zones.
     pub zone: u32,
     /// Virtual nodes on the ring; 0 = stores nothing.
@@ -71,12 +75,15 @@ impl Members {
             unreachable!("only called for Join");
         };
         let position = self.list.iter().position(|m| m.uuid == *uuid).unwrap_or(self.list.len());
-        let before = self.list.get(position).filter(|m| m.up).map(|m| m.incarnation);
+        let before = self.list.get(position).filter(|m| m.up || m.is_expelled);
+        let before = before.map(|m| m.incarnation);
         let member = Member {
             node: NodeId(position as u16),
             uuid: *uuid,
             incarnation,
             up: true,
+            is_expelled: false,
+            silent_for: Vec::new(),
             zone: *zone,
             weight: *weight,
             shards: (*shards).max(1),
@@ -87,12 +94,40 @@ impl Members {
             Some(slot) => *slot = member,
             None => self.list.push(member),
         }
+        self.drop_complaints(node);
         (node, before)
     }
 
     pub(super) fn gone(&mut self, node: NodeId) {
         if let Some(member) = self.list.get_mut(usize::from(node.0)) {
-            member.up = false;
+            (member.up, member.is_expelled) = (false, false);
+            member.silent_for.clear();
+        }
+        self.drop_complaints(node);
+    }
+
+    /// It takes part in nothing any more, but what it owns stays its own.
+    pub(super) fn expel(&mut self, node: NodeId) {
+        self.gone(node);
+        if let Some(member) = self.list.get_mut(usize::from(node.0)) {
+            member.is_expelled = true;
+        }
+    }
+
+    /// `by` hears nothing of `node`, or hears of it again.
+    pub(super) fn complain(&mut self, by: NodeId, node: NodeId, is_silent: bool) {
+        if let Some(member) = self.list.get_mut(usize::from(node.0)) {
+            member.silent_for.retain(|other| *other != by);
+            if is_silent {
+                member.silent_for.push(by);
+            }
+        }
+    }
+
+    /// What a life said that has ended counts no more.
+    fn drop_complaints(&mut self, by: NodeId) {
+        for member in &mut self.list {
+            member.silent_for.retain(|other| *other != by);
         }
     }
 }

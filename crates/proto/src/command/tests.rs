@@ -41,6 +41,13 @@ fn samples() -> Vec<Command> {
             incarnation: Incarnation(3),
             groups: vec![(pg, View(5)), (pg, View(6))],
         },
+        Command::Silent {
+            node: NodeId(1),
+            incarnation: Incarnation(2),
+            other: NodeId(3),
+            other_incarnation: Incarnation(4),
+            is_silent: true,
+        },
     ]
 }
 
@@ -71,7 +78,7 @@ fn another_version_or_kind_is_named() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_decoding_panic(bytes: Vec<u8>, kind in 0..14_u16) {
+    fn no_bytes_make_decoding_panic(bytes: Vec<u8>, kind in 0..16_u16) {
         let _ = Command::decode(&bytes);
         let mut framed = COMMAND_VERSION.to_le_bytes().to_vec();
         framed.extend(kind.to_le_bytes());

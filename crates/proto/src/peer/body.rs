@@ -16,6 +16,7 @@ const WATERMARK: u8 = 7;
 const LIST: u8 = 8;
 const PULL: u8 = 9;
 const COMPARE: u8 = 10;
+const PING: u8 = 11;
 const REPLY: u8 = 0x80;
 
 /// A request of a gateway.
@@ -119,6 +120,8 @@ pub enum RequestBody {
         /// Otherwise only stamps and checksums.
         with_data: bool,
     },
+    /// Asks for a sign of life, which the thread itself gives.
+    Ping,
 }
 
 /// State of one block on a replica.
@@ -261,6 +264,7 @@ impl Request {
                 });
             }
             RequestBody::Watermark => header.kind = WATERMARK,
+            RequestBody::Ping => header.kind = PING,
             RequestBody::List { index, policy, after, partitions } => {
                 (header.kind, header.view) = (LIST, View(*index));
                 header.count = partitions.len() as u32;
@@ -311,6 +315,7 @@ impl Request {
             BARRIER => RequestBody::Barrier { index: header.view.0 },
             SETTLE => RequestBody::Settle { oids: oids(header.count, &mut r)? },
             WATERMARK => RequestBody::Watermark,
+            PING => RequestBody::Ping,
             LIST => {
                 let (policy, after, partitions) = pull::groups(header.count, &mut r)?;
                 RequestBody::List { index: header.view.0, policy, after, partitions }
@@ -350,9 +355,11 @@ impl RequestBody {
             | Self::Reset { oid, .. }
             | Self::Read { oid, .. }
             | Self::Pull { oid, .. } => Some(*oid),
-            Self::Barrier { .. } | Self::Settle { .. } | Self::Watermark | Self::List { .. } => {
-                None
-            }
+            Self::Barrier { .. }
+            | Self::Settle { .. }
+            | Self::Watermark
+            | Self::List { .. }
+            | Self::Ping => None,
         }
     }
 }

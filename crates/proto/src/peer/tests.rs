@@ -23,6 +23,7 @@ fn requests() -> Vec<Request> {
         RequestBody::Barrier { index: 77 },
         RequestBody::Settle { oids: vec![oid(), Oid::map(oid().vid(), 0)] },
         RequestBody::Watermark,
+        RequestBody::Ping,
         RequestBody::List {
             index: 9,
             policy: PolicyId(2),

@@ -6,7 +6,7 @@ use std::io;
 use std::rc::Rc;
 
 use sheepdog_engine::gateway::Place;
-use sheepdog_proto::peer::{Reply, Request};
+use sheepdog_proto::peer::{Reply, ReplyBody, Request, RequestBody};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
@@ -71,6 +71,10 @@ async fn receive(shard: &Rc<Shard>, outbox: &Rc<Outbox>, read: OwnedReadHalf) ->
     loop {
         for (header, meta, data) in reader.next_batch().await? {
             let request = Request::assemble(&header, &meta, data).map_err(invalid)?;
+            if request.body == RequestBody::Ping {
+                outbox.push(Reply { id: request.id, result: Ok(ReplyBody::Done) });
+                continue;
+            }
             shard.take_request(ReplyTo::Peer(outbox.clone()), request);
         }
     }

@@ -31,6 +31,8 @@ pub(super) enum Proposed {
     },
     /// Copies are given up; proposed again as long as that has no effect.
     Demote,
+    /// That another sheep is silent, or not any more; said again as long as that has no effect.
+    Silence,
     /// The orderly end of a life.
     Leave,
     /// An operator's command, by whichever sheep.
@@ -118,6 +120,9 @@ impl World {
             Command::Act { .. } if is_done => "entry: Act",
             Command::Act { .. } => "entry: Act, void",
             Command::Demote { .. } if is_done => "entry: Demote",
+            Command::Silent { is_silent: false, .. } => "entry: heard again",
+            Command::Silent { .. } if self.expels(before, index) => "entry: Silent, expelled",
+            Command::Silent { .. } => "entry: Silent",
             Command::Attach { .. } if is_done => "entry: Attach",
             Command::Attach { .. } => "entry: Attach, void or refused",
             Command::Detach { .. } => "entry: Detach",
@@ -139,6 +144,11 @@ impl World {
         {
             self.trace.count("owner gone while attached");
         }
+    }
+
+    fn expels(&self, before: &ClusterState, index: usize) -> bool {
+        let after = self.log.state(index).members.up().count();
+        before.members.up().count() > after
     }
 
     /// Sends a life what it has not heard of the log.
@@ -225,7 +235,7 @@ impl World {
             }
             Proposed::Leave => self.exit(sheep),
             Proposed::Attach { shard, vid } => self.note_refused(place(shard), vid),
-            Proposed::Operator(_) | Proposed::Demote => {}
+            Proposed::Operator(_) | Proposed::Demote | Proposed::Silence => {}
         }
         self.proposals.remove(&proposal);
     }
@@ -245,7 +255,11 @@ impl World {
                 self.note_let_go(place(shard), vid, generation, index);
             }
             Proposed::Leave => self.exit(sheep),
-            Proposed::Join | Proposed::Engine | Proposed::Demote | Proposed::Operator(_) => {}
+            Proposed::Join
+            | Proposed::Engine
+            | Proposed::Demote
+            | Proposed::Silence
+            | Proposed::Operator(_) => {}
         }
     }
 

@@ -20,6 +20,7 @@ use super::event::{Event, Inside, Message};
 use super::fuse::Fuse;
 use super::link::Link;
 use super::shard::Held;
+use super::silence::Heard;
 use super::store::Stores;
 use super::world::World;
 use sheepdog_proto::peer::Reply;
@@ -61,6 +62,10 @@ pub(super) struct Life {
     /// What has come since it stands still.
     pub(super) stopped: Option<VecDeque<Inside>>,
     pub(super) fuse: Option<Fuse>,
+    /// When the log heard of it last.
+    pub(super) heard: u64,
+    /// What it hears of the others.
+    pub(super) hears: BTreeMap<usize, Heard>,
     /// It was asked to end in order: by when, and what it lets go of before.
     pub(super) leaving: Option<(u64, Vec<Vid>)>,
 }
@@ -92,6 +97,10 @@ impl World {
     pub(super) fn start(&mut self, sheep: usize) {
         if self.sheep[sheep].life.is_some() {
             return;
+        }
+        if !self.reaches_all(sheep) {
+            self.trace.count("start that waited for a sheep");
+            return self.later(TICK, Event::Start { sheep });
         }
         let mut all = Vec::new();
         for (shard, disks) in self.sheep[sheep].disks.iter().enumerate() {
@@ -139,6 +148,7 @@ impl World {
         let now = self.now;
         let Some(life) = self.sheep[sheep].life.as_mut() else { return };
         life.me.incarnation = Incarnation(index as u64);
+        life.heard = now;
         (life.followed, life.fed) = (index, index);
         let me = life.me;
         let shard = |(number, stores)| {
@@ -230,6 +240,10 @@ impl World {
     /// The log's patience with a session has ended: if the process does not reach it, the log
     /// says that it is gone.
     pub(super) fn handle_session_end(&mut self, sheep: usize, serial: u64) {
+        let ends = self.patience_ends(sheep, serial);
+        if self.now < ends && self.life_mut(sheep, serial).is_some() {
+            return self.later(ends - self.now, Event::SessionEnds { sheep, life: serial });
+        }
         let off = self.sheep[sheep].is_off_log;
         let me = match self.life_mut(sheep, serial) {
             Some(life) if life.stopped.is_none() && !off => return,
@@ -297,6 +311,8 @@ impl Life {
             failed: BTreeSet::new(),
             waiting: BTreeMap::new(),
             stopped: None,
+            heard: 0,
+            hears: BTreeMap::new(),
             fuse: None,
             leaving: None,
         }

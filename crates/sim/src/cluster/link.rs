@@ -136,6 +136,7 @@ impl World {
     }
 
     fn take_reply(&mut self, caller: Place, server: Place, reply: Reply) {
+        self.tell_lease(caller);
         let Some(shard) = self.shard(caller) else { return };
         if reply.id & JOINER_ID == 0 {
             shard.gateway.handle_reply(server, reply);

@@ -46,6 +46,7 @@ impl World {
 
     /// Lets the gateway take a step and carries out whatever follows.
     pub(super) fn step(&mut self, place: Place, step: impl FnOnce(&mut Gateway)) {
+        self.tell_lease(place);
         if let Some(shard) = self.shard(place) {
             step(&mut shard.gateway);
         }
@@ -74,6 +75,7 @@ impl World {
                 }
                 self.perform(place, action);
             }
+            self.tell_lease(place);
             if let Some(reply) = reply
                 && let Some(shard) = self.shard(place)
             {

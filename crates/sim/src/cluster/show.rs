@@ -30,6 +30,7 @@ pub(super) fn request(request: &Request) -> String {
         RequestBody::Barrier { index } => format!("barrier of entry {index}"),
         RequestBody::Settle { oids } => format!("settle {} objects", oids.len()),
         RequestBody::Watermark => "watermark".to_owned(),
+        RequestBody::Ping => "ping".to_owned(),
         RequestBody::List { index, after, partitions, .. } => {
             format!("list {partitions:?} after {after:?} as of entry {index}")
         }

@@ -205,6 +205,7 @@ impl World {
     /// Another component of a shard has its tick here, too.
     fn tick(&mut self, sheep: usize, serial: u64) {
         self.later(TICK, Event::Life { sheep, life: serial, what: Inside::Tick });
+        self.beat(sheep);
         for shard in 0..self.profile.shards {
             let place = Place { node: NodeId(sheep as u16), shard };
             self.step(place, Gateway::tick);
@@ -240,6 +241,7 @@ impl World {
             RequestBody::Barrier { .. } => "sent: barrier",
             RequestBody::Settle { .. } => "sent: settle",
             RequestBody::Watermark => "sent: watermark of an idle attachment",
+            RequestBody::Ping => "sent: ping",
             RequestBody::Read { .. } => "sent: read",
             RequestBody::Reset { .. } => "sent: reset",
             RequestBody::Hole { .. } => "sent: hole",

@@ -18,6 +18,8 @@ const REACHED: &[&str] = &[
     "entry: Act",
     "entry: Act, void",
     "entry: Demote",
+    "entry: Silent, expelled",
+    "entry: heard again",
     "everything read",
     "fault: all power cut between two actions",
     "fault: killed between two actions",
@@ -33,6 +35,8 @@ const REACHED: &[&str] = &[
     "request sent again after a reconnect",
     "request that found no room",
     "sent: settle",
+    "start that waited for a sheep",
+    "steps without a lease",
 ];
 
 fn variable(name: &str, default: u64) -> u64 {

@@ -22,6 +22,8 @@ fn any_frame() -> impl Strategy<Value = Frame> {
             .prop_map(|(token, payload)| Frame::Append { token, payload: Arc::from(payload) }),
         (position.clone(), token).prop_map(|(durable, last)| Frame::Welcome { durable, last }),
         position.prop_map(|durable| Frame::Durable { durable }),
+        any::<u64>().prop_map(|sent_ns| Frame::Alive { sent_ns }),
+        any::<u64>().prop_map(|sent_ns| Frame::Heard { sent_ns }),
         Just(Frame::Refused(Refusal::NoSession)),
         Just(Frame::Refused(Refusal::Version)),
     ]

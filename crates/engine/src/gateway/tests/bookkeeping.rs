@@ -258,3 +258,47 @@ fn an_attachment_that_is_over_answers_everything_as_fenced() {
     let after = stage.write(A, 0, 3);
     assert_eq!(stage.answer(after), Some(Err(Refusal::Fenced)));
 }
+
+#[test]
+fn what_was_read_is_told_only_under_the_lease() {
+    let mut stage = Stage::written();
+    let place = stage.place(A);
+    let lease = |stage: &mut Stage, lasts| {
+        stage.herd.set_lease(place, lasts);
+        stage.settle();
+    };
+    lease(&mut stage, false);
+    let (read, write) = (stage.read(A, 0), stage.write(A, 1, 2));
+    stage.settle();
+    assert!(stage.is_done(write), "members refuse it if they know better");
+    assert_eq!(stage.answer(read), None); // LEASE
+    lease(&mut stage, true);
+    assert_eq!(stage.bytes(read), Some((1, 1)));
+
+    lease(&mut stage, false);
+    let read = stage.read(A, 0);
+    stage.settle();
+    stage.herd.gone(A); // it does not know
+    stage.attach(B);
+    let write = stage.write(B, 0, 3);
+    stage.settle();
+    assert!(stage.is_done(write));
+    assert!(!matches!(stage.answer(read), Some(Ok(_))), "the older value");
+}
+
+#[test]
+fn a_drain_waits_for_an_answer_that_is_kept_back() {
+    let mut stage = Stage::written();
+    let (place, vid) = (stage.place(A), stage.vid);
+    stage.herd.set_lease(place, false);
+    let read = stage.read(A, 0);
+    stage.settle();
+    stage.herd.drain(place, vid);
+    stage.settle();
+    let is_drained = |stage: &Stage| stage.events.iter().any(|e| matches!(e, Event::Drained(..)));
+    assert!(!is_drained(&stage)); // LE1
+    stage.herd.set_lease(place, true);
+    stage.settle();
+    assert_eq!(stage.bytes(read), Some((1, 1)));
+    assert!(is_drained(&stage));
+}

@@ -213,6 +213,13 @@ impl Herd {
         self.pump(place);
     }
 
+    pub(super) fn set_lease(&mut self, place: Place, lasts: bool) {
+        if let Some(unit) = self.unit(place) {
+            unit.gateway.set_lease(lasts);
+        }
+        self.pump(place);
+    }
+
     pub(super) fn tick(&mut self, place: Place) {
         if let Some(unit) = self.unit(place) {
             unit.gateway.tick();

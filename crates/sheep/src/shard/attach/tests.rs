@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use sheepdog_attach::opener::Openers;
+use sheepdog_cluster::Lease;
 use sheepdog_engine::gateway::Me;
 use sheepdog_engine::state::ClusterState;
 use sheepdog_proto::command::{Addresses, Copies};
@@ -42,7 +43,9 @@ fn shard(state: &ClusterState) -> (Rc<Shard>, mpsc::UnboundedReceiver<Proposal>)
     let metrics = vec![Arc::new(ShardMetrics::default())];
     let shards = vec![mail];
     let openers = Openers::default();
-    let shared = Shared { me, uuid: 1, openers, shards, metrics, proposals, disks };
+    let (silences, lease) = (mpsc::unbounded_channel().0, Lease::default());
+    let shared =
+        Shared { me, uuid: 1, lease, silences, openers, shards, metrics, proposals, disks };
     let stores = Stores::new(BTreeMap::new(), [0; sheepdog_store::BUCKETS]);
     (Rc::new(Shard::new(Arc::new(shared), 0, Arc::new(state.clone()), stores)), proposed)
 }
