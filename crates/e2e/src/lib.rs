@@ -6,7 +6,7 @@
 //!      [`qemu_io`] talks to one; [`tgt`] and [`iscsi`] are an iSCSI target and its client;
 //!      [`disk::Disk`] is an open VDI through any face; [`history::History`] knows which bytes a
 //!      disk may hold after any disaster, [`workload`] and [`stepper`] write; [`rot`] spoils,
-//!      [`loop_disk`] is a disk of a sheep that can fail.
+//!      [`loop_disk`] is a disk of a sheep that can fail, [`namespaces`] links that can be cut.
 //!      [`ledger::Ledger`] and [`writers`] do so for blocks with one writer each, for whom
 //!      [`copies`] looks into stores and [`cuts`] at what a power cut would have left.
 //! Holds:
@@ -27,6 +27,7 @@ pub mod kills;
 pub mod ledger;
 pub mod loop_disk;
 pub mod mount;
+pub mod namespaces;
 pub mod port;
 pub mod process;
 pub mod qemu_io;

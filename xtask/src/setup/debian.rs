@@ -39,6 +39,8 @@ pub(super) const PROGRAMS: &[Need] = &[
     need("mkfs.btrfs", "btrfs-progs"),
     need("mount", "mount"),
     need("fio", "fio"),
+    need("ip", "iproute2"),
+    need("nft", "nftables"),
 ];
 
 /// What the build of QEMU 5.2 starts and links.
