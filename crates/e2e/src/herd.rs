@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -19,6 +20,7 @@ use crate::copies;
 use crate::mount::{FileSystem, Mount};
 use crate::namespaces::Namespaces;
 use crate::port::PortRow;
+use crate::process::{self, Process};
 use crate::sheep::Sheep;
 use crate::tgt::Tgt;
 use crate::wait;
@@ -27,6 +29,8 @@ use crate::wait;
 const KNOWN: Duration = Duration::from_secs(30);
 /// Longest that copies may take to be in sync again.
 const CLEAN: Duration = Duration::from_secs(120);
+/// First port of the relay, in a network where nothing else listens.
+const DELAY_PORT: u16 = 9000;
 const PORTS_PER_SHEEP: u16 = 4;
 /// The first port of the row that no sheep has.
 const PORTS_FREE: u16 = 24;
@@ -42,6 +46,7 @@ pub struct Plan {
     records: bool,
     file_systems: Vec<(usize, FileSystem, u64)>,
     apart: bool,
+    delay: Option<Duration>,
 }
 
 /// Sheep, their directories and their ports.
@@ -50,6 +55,8 @@ pub struct Herd {
     sheep: Vec<Sheep>,
     /// Dropped when no sheep lives any more.
     mounts: Vec<(usize, Mount)>,
+    /// Keeps back what is between them.
+    delay: Option<Process>,
     namespaces: Option<Namespaces>,
     row: PortRow,
     place: TempDir,
@@ -76,6 +83,14 @@ impl Plan {
     pub const fn apart(mut self) -> Self {
         self.apart = true;
         self
+    }
+
+    /// Gives every sheep a network of its own, and keeps back what one sends to another for up to
+    /// `delay`, so that connections overtake each other.
+    #[must_use]
+    pub const fn delayed(mut self, delay: Duration) -> Self {
+        self.delay = Some(delay);
+        self.apart()
     }
 
     /// Has every sheep record what its stores do to their disks, in [`Sheep::recordings`].
@@ -115,10 +130,15 @@ impl Plan {
         let row = PortRow::claim()?;
         let namespaces = self.apart.then(|| Namespaces::make(self.count)).transpose()?;
         let (sheep, mounts) = (Vec::new(), Vec::new());
-        let mut herd = Herd { sheep, mounts, namespaces, row, place, ended: false };
+        let mut herd = Herd { sheep, mounts, delay: None, namespaces, row, place, ended: false };
         for index in 0..self.count {
             herd.add(&self.arguments);
             herd.sheep[index].network = herd.namespaces.as_ref().map(|spaces| spaces.place(index));
+        }
+        if let Some(delay) = self.delay {
+            herd.keep_back(delay).await?;
+        }
+        for index in 0..self.count {
             for (_, system, bytes) in self.file_systems.iter().filter(|(of, ..)| *of == index) {
                 let mount = Mount::make(*system, *bytes, &herd.sheep[index].directory()).await?;
                 herd.mounts.push((index, mount));
@@ -162,6 +182,7 @@ impl Herd {
             records: false,
             file_systems: Vec::new(),
             apart: false,
+            delay: None,
         }
     }
 
@@ -207,6 +228,39 @@ impl Herd {
     /// If they are not.
     pub fn namespaces(&self) -> Result<&Namespaces> {
         self.namespaces.as_ref().context("the sheep of this herd share one network")
+    }
+
+    /// Puts a relay between each two sheep, in both directions.
+    async fn keep_back(&mut self, delay: Duration) -> Result<()> {
+        let mut command = Command::new(process::beside("e2e-delay")?);
+        command.args([delay.as_millis().to_string(), std::process::id().to_string()]);
+        let namespaces = self.namespaces()?;
+        let hub = namespaces.hub();
+        for (from, to) in (0..self.count()).flat_map(|from| (0..from).map(move |to| (from, to))) {
+            for (from, to) in [(from, to), (to, from)] {
+                let port = DELAY_PORT + (from * self.count() + to) as u16;
+                namespaces.lead(from, to, port)?;
+                let target = namespaces.place(to).address;
+                command.arg(format!("{}:{port}", hub.address));
+                command.arg(format!("{target}:{}", self.sheep[to].peer_port()));
+            }
+        }
+        let [out, log] = ["delay.out", "delay.log"].map(|name| self.place().join(name));
+        let mut relay = Process::start("e2e-delay", &hub.command(&command), &out, &log)?;
+        wait::until("the relay to listen", KNOWN, async || match relay.ended()? {
+            Some(status) => bail!("it ended ({status}): {:?}", std::fs::read_to_string(&log)),
+            None => Ok(relay.output().contains("listening").then_some(())),
+        })
+        .await?;
+        self.delay = Some(relay);
+        Ok(())
+    }
+
+    /// How many connections between sheep were delayed so far.
+    #[must_use]
+    pub fn delayed_connections(&self) -> usize {
+        let output = self.delay.as_ref().map(Process::output).unwrap_or_default();
+        output.lines().skip(1).count()
     }
 
     /// A directory that goes away with the herd.

@@ -232,6 +232,12 @@ impl Sheep {
         self.ports[2]
     }
 
+    /// Port for other sheep.
+    #[must_use]
+    pub const fn peer_port(&self) -> u16 {
+        self.ports[1]
+    }
+
     /// Where it speaks NBD by TCP.
     #[must_use]
     pub fn nbd(&self) -> Endpoint {

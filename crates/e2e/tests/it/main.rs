@@ -28,3 +28,5 @@ mod t20_full_disk;
 mod t21_file_systems;
 mod t22_node_away;
 mod t23_links_cut;
+mod t24_stopped;
+mod t25_slow_links;
