@@ -37,68 +37,81 @@ fn mend(namespaces: &Namespaces, cuts: Cuts) -> Result<()> {
     cuts.iter().try_for_each(|(from, to)| namespaces.mend(*from, *to))
 }
 
-/// Lets a client write through sheep 1, does something and undoes it twice, and compares.
+/// Lets a client write through sheep 1, cuts, mends, cuts again, kills a sheep that is cut off,
+/// mends, starts it, and compares.
 async fn under_load(
+    victim: usize,
     begin: impl Fn(&Namespaces) -> Result<()>,
     end: impl Fn(&Namespaces) -> Result<()>,
 ) -> Result<()> {
-    let herd = Herd::of(3).apart().format().await?;
+    let mut herd = Herd::of(3).apart().format().await?;
     let vid = herd.create("disk", SIZE as u64).await?.vid.0.get();
     let history = SharedHistory::new(SIZE, 512, 23);
-    let disk = Arc::new(Disk::open(herd.sheep(OWN), Face::NbdUnix, "disk").await?);
+    let disk = Arc::new(Disk::open(herd.sheep(OWN), Face::LegacyUnix, "disk").await?);
     let mut traffic = Traffic::start(&disk, &history, MIX);
-    for round in 0..2 {
+    for is_killed in [false, true] {
         traffic.more(100, STALL).await?;
         begin(herd.namespaces()?)?;
         let before = traffic.acknowledged();
         tokio::time::sleep(CUT).await;
         println!("{} changes while it was cut", traffic.acknowledged() - before);
+        if is_killed {
+            herd.kill(victim)?;
+        }
         end(herd.namespaces()?)?;
-        traffic.more(100, STALL).await.with_context(|| format!("after cut {round}"))?;
+        if is_killed {
+            herd.start(victim).await?;
+        }
+        traffic.more(100, STALL).await.with_context(|| format!("killed: {is_killed}"))?;
     }
     traffic.stop().await?;
     history.check(&disk).await?;
     Arc::into_inner(disk).context("somebody still has the disk")?.close().await?;
     herd.until_clean().await?;
     for index in [REPLICA, LOG_SERVER, OWN] {
-        let disk = Disk::open(herd.sheep(index), Face::LegacyUnix, "disk").await?;
+        let disk = Disk::open(herd.sheep(index), Face::NbdUnix, "disk").await?;
         history.check(&disk).await.with_context(|| format!("through sheep {index}"))?;
         disk.close().await?;
     }
     herd.end_with_equal_copies(&[vid]).await
 }
 
-async fn cut_under_load(cuts: Cuts) -> Result<()> {
-    under_load(|namespaces| cut(namespaces, cuts), |namespaces| mend(namespaces, cuts)).await
-}
-
-#[tokio::test]
-async fn a_replica_and_the_gateway_do_not_hear_each_other() -> Result<()> {
-    cut_under_load(&[(OWN, REPLICA), (REPLICA, OWN)]).await
-}
-
-#[tokio::test]
-async fn a_replica_does_not_hear_the_gateway() -> Result<()> {
-    cut_under_load(&[(OWN, REPLICA)]).await
-}
-
-#[tokio::test]
-async fn the_gateway_does_not_hear_a_replica() -> Result<()> {
-    cut_under_load(&[(REPLICA, OWN)]).await
-}
-
-#[tokio::test]
-async fn the_gateway_does_not_hear_the_sheep_that_serves_the_log() -> Result<()> {
-    cut_under_load(&[(LOG_SERVER, OWN)]).await
-}
-
-#[tokio::test]
-async fn a_replica_has_no_carrier() -> Result<()> {
-    under_load(|spaces| spaces.set_link(REPLICA, false), |spaces| spaces.set_link(REPLICA, true))
+async fn cut_under_load(victim: usize, cuts: Cuts) -> Result<()> {
+    under_load(victim, |namespaces| cut(namespaces, cuts), |namespaces| mend(namespaces, cuts))
         .await
 }
 
 #[tokio::test]
+async fn a_replica_and_the_gateway_do_not_hear_each_other() -> Result<()> {
+    cut_under_load(REPLICA, &[(OWN, REPLICA), (REPLICA, OWN)]).await
+}
+
+#[tokio::test]
+async fn a_replica_does_not_hear_the_gateway() -> Result<()> {
+    cut_under_load(REPLICA, &[(OWN, REPLICA)]).await
+}
+
+#[tokio::test]
+async fn the_gateway_does_not_hear_a_replica() -> Result<()> {
+    cut_under_load(REPLICA, &[(REPLICA, OWN)]).await
+}
+
+#[tokio::test]
+async fn the_gateway_does_not_hear_the_sheep_that_serves_the_log() -> Result<()> {
+    cut_under_load(OWN, &[(LOG_SERVER, OWN)]).await
+}
+
+#[tokio::test]
+async fn a_replica_has_no_carrier() -> Result<()> {
+    under_load(
+        REPLICA,
+        |spaces| spaces.set_link(REPLICA, false),
+        |spaces| spaces.set_link(REPLICA, true),
+    )
+    .await
+}
+
+#[tokio::test]
 async fn the_gateway_has_no_carrier() -> Result<()> {
-    under_load(|spaces| spaces.set_link(OWN, false), |spaces| spaces.set_link(OWN, true)).await
+    under_load(OWN, |spaces| spaces.set_link(OWN, false), |spaces| spaces.set_link(OWN, true)).await
 }
