@@ -9,6 +9,7 @@
 //!      [`loop_disk`] is a disk of a sheep that can fail, [`namespaces`] links that can be cut.
 //!      [`ledger::Ledger`] and [`writers`] do so for blocks with one writer each, for whom
 //!      [`copies`] looks into stores and [`cuts`] at what a power cut would have left.
+//!      [`probe`] feels how long a disk does not answer, [`faults`] makes a table of that.
 //! Holds:
 //!   E1 every process that is started is ended by its own number, however the test ends;
 //!   E2 every wait has a limit and says what it waited for.
@@ -17,6 +18,7 @@
 pub mod copies;
 pub mod cuts;
 pub mod disk;
+pub mod faults;
 pub mod filler;
 pub mod herd;
 pub mod history;
@@ -29,6 +31,7 @@ pub mod loop_disk;
 pub mod mount;
 pub mod namespaces;
 pub mod port;
+pub mod probe;
 pub mod process;
 pub mod qemu_io;
 pub mod rot;

@@ -119,7 +119,8 @@ fn apt_get(words: &[&str], packages: &[&str]) -> Result<()> {
     let mut command = Command::new("apt-get");
     command.env("DEBIAN_FRONTEND", "noninteractive").args(["-q", "-y"]).args(words);
     if !packages.is_empty() {
-        command.arg("--no-install-recommends").args(packages);
+        // A package that somebody chose in another version is not taken away for ours.
+        command.args(["--no-install-recommends", "--no-remove"]).args(packages);
     }
     process::run(&mut command)
 }
