@@ -3,13 +3,14 @@
 //! Why: one entry, in Rust, that does the same at home and in CI.
 //! Way: `main` picks a command; [`groups`] runs the whole test, [`setup`] installs what tests
 //!      need, [`tidy`] checks the house style of STYLE.md, `bench` measures, `soak` kills, `cuts`
-//!      cuts power, [`sim`] simulates clusters, [`mutants`] puts faults in, [`repository`] finds
-//!      the files.
+//!      cuts power, [`faults`] makes a table of real faults, [`sim`] simulates clusters,
+//!      [`mutants`] puts faults in, [`repository`] finds the files.
 //! Not here: anything a shipped program needs.
 
 mod bench;
 mod cargo;
 mod cuts;
+mod faults;
 mod groups;
 mod ledger;
 mod mutants;
@@ -41,6 +42,9 @@ cargo xtask COMMAND
                                     a run that was stopped is gone on with
   soak-cuts [--seeds N]             cut the power of the store until this commit has N seeds
                                     (10,000) in docs/ledger/soak-cuts.md; goes on likewise
+  faults                            build as for release and write docs/ledger/faults.md: how
+                                    long clients pause when real sheep die, stop, are cut off
+                                    or fill up (about four minutes; as root)
   sim [--seeds N] [--from S]        build as for release and run N seeds (1,000) of simulated
                                     clusters from seed S (0) on two threads; what they reached
                                     and what they found is printed. Example:
@@ -97,6 +101,7 @@ fn run(words: &[&str]) -> Result<bool> {
         ["bench", options @ ..] => bench::run(&Repository::open()?, options),
         ["soak-kill", options @ ..] => soak::run(&Repository::open()?, options),
         ["soak-cuts", options @ ..] => cuts::run(&Repository::open()?, options),
+        ["faults", options @ ..] => faults::run(&Repository::open()?, options),
         ["soak-sim", options @ ..] => sim::soak(&Repository::open()?, options),
         ["sim", options @ ..] => sim::run(&Repository::open()?, options),
         ["mutants", options @ ..] => mutants::run(&Repository::open()?, options),

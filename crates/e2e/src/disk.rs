@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use sheepdog_client::admin::AdminClient;
 use sheepdog_client::admin::Data;
+use sheepdog_client::endpoint::Endpoint;
 use sheepdog_client::{legacy, nbd};
 
 use crate::iscsi::Initiator;
@@ -46,13 +47,11 @@ impl Disk {
     /// If the sheep refuses.
     pub async fn open(sheep: &Sheep, face: Face, name: &str) -> Result<Self> {
         let context = || format!("open {name} through sheep {} by {face:?}", sheep.index);
-        let options = nbd::Options::default();
         Ok(match face {
             Face::Nbd | Face::NbdUnix => {
                 let unix = face == Face::NbdUnix;
                 let endpoint = if unix { sheep.nbd_unix() } else { sheep.nbd() };
-                let opened = nbd::Connection::open(&endpoint, name, options).await;
-                Self::Nbd(opened.with_context(context)?)
+                Self::open_nbd(&endpoint, name).await.with_context(context)?
             }
             Face::Legacy | Face::LegacyUnix => {
                 let unix = face == Face::LegacyUnix;
@@ -61,6 +60,14 @@ impl Disk {
             }
             Face::Admin => Self::Admin(sheep.admin(), name.to_owned()),
         })
+    }
+
+    /// Opens a VDI by NBD at an address.
+    ///
+    /// # Errors
+    /// If nobody is there, or the sheep refuses.
+    pub async fn open_nbd(endpoint: &Endpoint, name: &str) -> Result<Self> {
+        Ok(Self::Nbd(nbd::Connection::open(endpoint, name, nbd::Options::default()).await?))
     }
 
     /// `length` bytes from `offset`.

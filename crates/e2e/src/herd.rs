@@ -7,22 +7,30 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 use sheepdog_client::admin::AdminClient;
 use sheepdog_client::admin::types::{Copies, FormatRequest, NewVdi, Vdi};
 use tempfile::TempDir;
 
+use crate::copies;
 use crate::mount::{FileSystem, Mount};
+use crate::namespaces::Namespaces;
 use crate::port::PortRow;
+use crate::process::{self, Process};
 use crate::sheep::Sheep;
 use crate::tgt::Tgt;
 use crate::wait;
 
 /// Longest that a sheep may be behind the log.
 const KNOWN: Duration = Duration::from_secs(30);
+/// Longest that copies may take to be in sync again.
+const CLEAN: Duration = Duration::from_secs(120);
+/// First port of the relay, in a network where nothing else listens.
+const DELAY_PORT: u16 = 9000;
 const PORTS_PER_SHEEP: u16 = 4;
 /// The first port of the row that no sheep has.
 const PORTS_FREE: u16 = 24;
@@ -37,6 +45,8 @@ pub struct Plan {
     format: FormatRequest,
     records: bool,
     file_systems: Vec<(usize, FileSystem, u64)>,
+    apart: bool,
+    delay: Option<Duration>,
 }
 
 /// Sheep, their directories and their ports.
@@ -45,6 +55,9 @@ pub struct Herd {
     sheep: Vec<Sheep>,
     /// Dropped when no sheep lives any more.
     mounts: Vec<(usize, Mount)>,
+    /// Keeps back what is between them.
+    delay: Option<Process>,
+    namespaces: Option<Namespaces>,
     row: PortRow,
     place: TempDir,
     ended: bool,
@@ -63,6 +76,21 @@ impl Plan {
     pub fn file_system(mut self, sheep: usize, system: FileSystem, bytes: u64) -> Self {
         self.file_systems.push((sheep, system, bytes));
         self
+    }
+
+    /// Gives every sheep a network of its own. Clients reach it by unix sockets.
+    #[must_use]
+    pub const fn apart(mut self) -> Self {
+        self.apart = true;
+        self
+    }
+
+    /// Gives every sheep a network of its own, and keeps back what one sends to another for up to
+    /// `delay`, so that connections overtake each other.
+    #[must_use]
+    pub const fn delayed(mut self, delay: Duration) -> Self {
+        self.delay = Some(delay);
+        self.apart()
     }
 
     /// Has every sheep record what its stores do to their disks, in [`Sheep::recordings`].
@@ -100,9 +128,17 @@ impl Plan {
     pub async fn start(self) -> Result<Herd> {
         let place = tempfile::Builder::new().prefix("sheepdog-e2e-").tempdir()?;
         let row = PortRow::claim()?;
-        let mut herd = Herd { sheep: Vec::new(), mounts: Vec::new(), row, place, ended: false };
+        let namespaces = self.apart.then(|| Namespaces::make(self.count)).transpose()?;
+        let (sheep, mounts) = (Vec::new(), Vec::new());
+        let mut herd = Herd { sheep, mounts, delay: None, namespaces, row, place, ended: false };
         for index in 0..self.count {
             herd.add(&self.arguments);
+            herd.sheep[index].network = herd.namespaces.as_ref().map(|spaces| spaces.place(index));
+        }
+        if let Some(delay) = self.delay {
+            herd.keep_back(delay).await?;
+        }
+        for index in 0..self.count {
             for (_, system, bytes) in self.file_systems.iter().filter(|(of, ..)| *of == index) {
                 let mount = Mount::make(*system, *bytes, &herd.sheep[index].directory()).await?;
                 herd.mounts.push((index, mount));
@@ -145,6 +181,8 @@ impl Herd {
             format,
             records: false,
             file_systems: Vec::new(),
+            apart: false,
+            delay: None,
         }
     }
 
@@ -184,6 +222,47 @@ impl Herd {
         mount.with_context(|| format!("sheep {sheep} has no file system of its own"))
     }
 
+    /// The networks of sheep that are apart.
+    ///
+    /// # Errors
+    /// If they are not.
+    pub fn namespaces(&self) -> Result<&Namespaces> {
+        self.namespaces.as_ref().context("the sheep of this herd share one network")
+    }
+
+    /// Puts a relay between each two sheep, in both directions.
+    async fn keep_back(&mut self, delay: Duration) -> Result<()> {
+        let mut command = Command::new(process::beside("e2e-delay")?);
+        command.args([delay.as_millis().to_string(), std::process::id().to_string()]);
+        let namespaces = self.namespaces()?;
+        let hub = namespaces.hub();
+        for (from, to) in (0..self.count()).flat_map(|from| (0..from).map(move |to| (from, to))) {
+            for (from, to) in [(from, to), (to, from)] {
+                let port = DELAY_PORT + (from * self.count() + to) as u16;
+                namespaces.lead(from, to, port)?;
+                let target = namespaces.place(to).address;
+                command.arg(format!("{}:{port}", hub.address));
+                command.arg(format!("{target}:{}", self.sheep[to].peer_port()));
+            }
+        }
+        let [out, log] = ["delay.out", "delay.log"].map(|name| self.place().join(name));
+        let mut relay = Process::start("e2e-delay", &hub.command(&command), &out, &log)?;
+        wait::until("the relay to listen", KNOWN, async || match relay.ended()? {
+            Some(status) => bail!("it ended ({status}): {:?}", std::fs::read_to_string(&log)),
+            None => Ok(relay.output().contains("listening").then_some(())),
+        })
+        .await?;
+        self.delay = Some(relay);
+        Ok(())
+    }
+
+    /// How many connections between sheep were delayed so far.
+    #[must_use]
+    pub fn delayed_connections(&self) -> usize {
+        let output = self.delay.as_ref().map(Process::output).unwrap_or_default();
+        output.lines().skip(1).count()
+    }
+
     /// A directory that goes away with the herd.
     #[must_use]
     pub fn place(&self) -> &Path {
@@ -218,6 +297,43 @@ impl Herd {
             wait::until(&what, KNOWN, known).await?;
         }
         Ok(vdi)
+    }
+
+    /// Waits until every group has all its copies, as each sheep knows it.
+    ///
+    /// # Errors
+    /// If that does not come about.
+    pub async fn until_clean(&self) -> Result<()> {
+        for sheep in self.sheep.iter().filter(|sheep| sheep.lives()) {
+            let what = format!("every copy in sync, says sheep {}", sheep.index);
+            wait::until(&what, CLEAN, async || {
+                let cluster = sheep.admin().cluster().await?;
+                Ok(cluster.classes.iter().all(|class| class.clean == class.total).then_some(()))
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the sheep as [`Herd::end`] does, and compares what all of them hold of some VDIs.
+    ///
+    /// # Errors
+    /// If copies differ.
+    pub async fn end_with_equal_copies(mut self, vids: &[u32]) -> Result<()> {
+        for sheep in &mut self.sheep {
+            let status = sheep.terminate().await?;
+            ensure!(status.success(), "sheep {} stopped with {status}", sheep.index);
+        }
+        for vid in vids {
+            let first = copies::all(&mut copies::open(&self.sheep[0])?, *vid)?;
+            for sheep in &self.sheep[1..] {
+                let other = copies::all(&mut copies::open(sheep)?, *vid)?;
+                if let Some(difference) = copies::difference(&first, &other) {
+                    bail!("sheep 0 and {}: {difference}", sheep.index);
+                }
+            }
+        }
+        self.end().await
     }
 
     /// SIGKILL of one sheep.

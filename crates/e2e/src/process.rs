@@ -31,7 +31,7 @@ impl Process {
         let open = |options: &mut OpenOptions, path: &Path| -> Result<File> {
             options.open(path).with_context(|| path.display().to_string())
         };
-        let child = Command::new(tether()?)
+        let child = Command::new(beside("e2e-tether")?)
             .arg(parent)
             .arg(command.get_program())
             .args(command.get_args())
@@ -112,10 +112,13 @@ impl Drop for Process {
     }
 }
 
-/// The program `e2e-tether`, which cargo builds beside the tests.
-fn tether() -> Result<PathBuf> {
+/// A program of this crate, which cargo builds beside the tests.
+///
+/// # Errors
+/// If it is not there.
+pub fn beside(program: &str) -> Result<PathBuf> {
     let me = std::env::current_exe()?;
-    // A test program lies in TARGET/debug/deps, other programs beside the tether.
-    let mut paths = me.ancestors().skip(1).take(2).map(|folder| folder.join("e2e-tether"));
-    paths.find(|path| path.is_file()).with_context(|| format!("no tether for {}", me.display()))
+    // A test program lies in TARGET/debug/deps, other programs beside this one.
+    let mut paths = me.ancestors().skip(1).take(2).map(|folder| folder.join(program));
+    paths.find(|path| path.is_file()).with_context(|| format!("no {program} for {}", me.display()))
 }

@@ -10,6 +10,7 @@ use rustix::process::Signal;
 use sheepdog_client::admin::AdminClient;
 use sheepdog_client::endpoint::Endpoint;
 
+use crate::namespaces;
 use crate::process::Process;
 use crate::setting;
 use crate::wait;
@@ -32,13 +33,16 @@ pub struct Sheep {
     pub arguments: Vec<String>,
     /// Directories of its disks; none: its own directory is its disk.
     pub disks: Vec<PathBuf>,
+    /// Its own network; none: it is on loopback, with everybody.
+    pub(crate) network: Option<namespaces::Place>,
     life: Option<Process>,
 }
 
 impl Sheep {
     pub(crate) fn new(index: usize, ports: [u16; 4], place: &Path, arguments: &[String]) -> Self {
         let (place, arguments) = (place.to_owned(), arguments.to_vec());
-        Self { index, ports, place, arguments, disks: Vec::new(), life: None }
+        let disks = Vec::new();
+        Self { index, ports, place, arguments, disks, network: None, life: None }
     }
 
     /// Its directory.
@@ -98,7 +102,15 @@ impl Sheep {
             word.push(disk);
         }
         command.args(&self.arguments).arg(word);
-        Ok(command)
+        Ok(match &self.network {
+            None => command,
+            Some(network) => {
+                let address = network.address.to_string();
+                let mut command = network.command(&command);
+                command.args(["--bindaddr", &address]);
+                command
+            }
+        })
     }
 
     /// Starts a life; it may take a while until it serves.
@@ -207,13 +219,23 @@ impl Sheep {
     /// Client of its admin API.
     #[must_use]
     pub fn admin(&self) -> AdminClient {
-        AdminClient::new(Endpoint::loopback(self.ports[2]), Some(ADMIN))
+        let endpoint = match self.network {
+            None => Endpoint::loopback(self.ports[2]),
+            Some(_) => Endpoint::unix(&self.directory().join("admin.sock")),
+        };
+        AdminClient::new(endpoint, Some(ADMIN))
     }
 
     /// Its admin port.
     #[must_use]
     pub const fn admin_port(&self) -> u16 {
         self.ports[2]
+    }
+
+    /// Port for other sheep.
+    #[must_use]
+    pub const fn peer_port(&self) -> u16 {
+        self.ports[1]
     }
 
     /// Where it speaks NBD by TCP.

@@ -39,6 +39,9 @@ pub(super) const PROGRAMS: &[Need] = &[
     need("mkfs.btrfs", "btrfs-progs"),
     need("mount", "mount"),
     need("fio", "fio"),
+    need("ip", "iproute2"),
+    need("nft", "nftables"),
+    need("qemu-system-x86_64", "qemu-system-x86"),
 ];
 
 /// What the build of QEMU 5.2 starts and links.
@@ -100,8 +103,7 @@ pub(super) fn install(packages: &[&str]) -> Result<()> {
     }
     println!("setup: installing {list}");
     if apt_get(&["install"], packages).is_err() {
-        println!("setup: the package lists may be old; fetching them");
-        apt_get(&["update"], &[])?;
+        update()?;
         apt_get(&["install"], packages)?;
     }
     if packages.contains(&"tgt") {
@@ -113,11 +115,18 @@ pub(super) fn install(packages: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// Fetches the lists of packages anew.
+pub(super) fn update() -> Result<()> {
+    println!("setup: the package lists may be old; fetching them");
+    apt_get(&["update"], &[])
+}
+
 fn apt_get(words: &[&str], packages: &[&str]) -> Result<()> {
     let mut command = Command::new("apt-get");
     command.env("DEBIAN_FRONTEND", "noninteractive").args(["-q", "-y"]).args(words);
     if !packages.is_empty() {
-        command.arg("--no-install-recommends").args(packages);
+        // A package that somebody chose in another version is not taken away for ours.
+        command.args(["--no-install-recommends", "--no-remove"]).args(packages);
     }
     process::run(&mut command)
 }

@@ -27,3 +27,7 @@ mod t19_kill_loop;
 mod t20_full_disk;
 mod t21_file_systems;
 mod t22_node_away;
+mod t23_links_cut;
+mod t24_stopped;
+mod t25_slow_links;
+mod t26_real_guest;

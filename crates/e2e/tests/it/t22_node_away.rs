@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use sheepdog_client::admin::types::Recovery;
-use sheepdog_e2e::copies;
 use sheepdog_e2e::disk::{Disk, Face};
 use sheepdog_e2e::herd::Herd;
 use sheepdog_e2e::wait;
@@ -55,37 +54,8 @@ async fn fill(disk: &Disk, size: u64) -> Result<()> {
     Ok(())
 }
 
-/// Waits until every group has all its copies.
-async fn until_clean(herd: &Herd) -> Result<()> {
-    wait::until("every copy in sync", LIMIT, async || {
-        let cluster = herd.admin(0).cluster().await?;
-        Ok(cluster.classes.iter().all(|class| class.clean == class.total).then_some(()))
-    })
-    .await
-}
-
 async fn recovery(herd: &Herd, index: usize) -> Result<Recovery> {
     Ok(herd.admin(index).node().await?.recovery)
-}
-
-/// Stops every sheep in order and compares what they hold.
-async fn compare(mut herd: Herd, vids: &[u32]) -> Result<()> {
-    for index in 0..herd.count() {
-        ensure!(herd.sheep_mut(index).terminate().await?.success(), "sheep {index}");
-    }
-    for vid in vids {
-        let first = copies::all(&mut copies::open(herd.sheep(0))?, *vid)?;
-        for index in 1..herd.count() {
-            let other = copies::all(&mut copies::open(herd.sheep(index))?, *vid)?;
-            let difference = copies::difference(&first, &other);
-            ensure!(
-                difference.is_none(),
-                "sheep 0 and {index}: {}",
-                difference.unwrap_or_default()
-            );
-        }
-    }
-    herd.end().await
 }
 
 #[tokio::test]
@@ -113,7 +83,7 @@ async fn a_node_away_fetches_only_what_changed() -> Result<()> {
         Ok::<_, anyhow::Error>(scribbler)
     });
     herd.start(2).await?;
-    until_clean(&herd).await?;
+    herd.until_clean().await?;
     let mut scribbler = wait::within("the last writes", LIMIT, scribbling).await??;
     let recovery = recovery(&herd, 2).await?;
     let changed = scribbler.written.len() as u64 * BLOCK;
@@ -125,11 +95,11 @@ async fn a_node_away_fetches_only_what_changed() -> Result<()> {
     herd.kill(1)?;
     scribbler.write(10).await?;
     herd.start(1).await?;
-    until_clean(&herd).await?;
+    herd.until_clean().await?;
     drop(scribbler);
     let disk = Arc::into_inner(disk).context("somebody still has the disk")?;
     disk.close().await?;
-    compare(herd, &[vid, gone]).await
+    herd.end_with_equal_copies(&[vid, gone]).await
 }
 
 #[tokio::test]
@@ -150,10 +120,10 @@ async fn each_node_in_turn_may_be_away_under_writes() -> Result<()> {
         });
         herd.start(away).await?;
         scribbler = wait::within("the writes of a round", LIMIT, scribbling).await??;
-        until_clean(&herd).await?;
+        herd.until_clean().await?;
     }
     drop(scribbler);
     let disk = Arc::into_inner(disk).context("somebody still has the disk")?;
     disk.close().await?;
-    compare(herd, &[vid]).await
+    herd.end_with_equal_copies(&[vid]).await
 }

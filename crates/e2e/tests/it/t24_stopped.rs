@@ -1,0 +1,74 @@
+//! SIGSTOP and SIGCONT: a sheep that does nothing for a while, and then goes on with what it knew.
+//!
+//! Why: a stopped sheep keeps its connections and its part of the log, and when it goes on it
+//!      believes what was true long ago. Nothing of that may reach a client or a copy.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use sheepdog_e2e::disk::{Disk, Face};
+use sheepdog_e2e::herd::Herd;
+use sheepdog_e2e::workload::{Mix, SharedHistory, Traffic};
+
+const SIZE: usize = 8 << 20;
+const STALL: Duration = Duration::from_secs(120);
+const MIX: Mix = Mix { writers: 6, zeros: 10, bytes_max: 64 << 10, seed: 24 };
+/// Longer than ten seconds, after which the VDI of a client that is gone is free.
+const STOPPED: Duration = Duration::from_secs(13);
+/// How long somebody tries to open a VDI that is in use.
+const TRIED: Duration = Duration::from_secs(5);
+const LOG_SERVER: usize = 0;
+const OWN: usize = 1;
+const REPLICA: usize = 2;
+
+/// Stops a sheep under a load through sheep 1, has somebody else try to open the VDI, goes on.
+async fn stopped(victim: usize, face: Face) -> Result<()> {
+    let mut herd = Herd::of(3).format().await?;
+    let vid = herd.create("disk", SIZE as u64).await?.vid.0.get();
+    let history = SharedHistory::new(SIZE, 512, 24);
+    let disk = Arc::new(Disk::open(herd.sheep(OWN), face, "disk").await?);
+    let mut traffic = Traffic::start(&disk, &history, MIX);
+    traffic.more(100, STALL).await?;
+    herd.sheep_mut(victim).pause()?;
+    let before = traffic.acknowledged();
+    let other = herd.sheep(if victim == REPLICA { LOG_SERVER } else { REPLICA });
+    tokio::time::sleep(STOPPED).await;
+    let tried = tokio::time::timeout(TRIED, Disk::open(other, Face::Nbd, "disk")).await;
+    ensure!(!matches!(tried, Ok(Ok(_))), "a second client was let in beside the first");
+    println!("{} changes while sheep {victim} was stopped", traffic.acknowledged() - before);
+    herd.sheep_mut(victim).resume()?;
+    traffic.more(100, STALL).await.context("after SIGCONT")?;
+    traffic.stop().await?;
+    history.check(&disk).await?;
+    Arc::into_inner(disk).context("somebody still has the disk")?.close().await?;
+    herd.until_clean().await?;
+    for index in [REPLICA, LOG_SERVER, OWN] {
+        let disk = Disk::open(herd.sheep(index), Face::Nbd, "disk").await?;
+        let (checked, _) =
+            history.check(&disk).await.with_context(|| format!("through sheep {index}"))?;
+        ensure!(checked.acknowledged > 0, "nothing was compared");
+        disk.close().await?;
+    }
+    herd.end_with_equal_copies(&[vid]).await
+}
+
+#[tokio::test]
+async fn a_replica() -> Result<()> {
+    stopped(REPLICA, Face::Nbd).await
+}
+
+#[tokio::test]
+async fn a_replica_that_serves_the_log() -> Result<()> {
+    stopped(LOG_SERVER, Face::Legacy).await
+}
+
+#[tokio::test]
+async fn the_gateway() -> Result<()> {
+    stopped(OWN, Face::Nbd).await
+}
+
+#[tokio::test]
+async fn the_gateway_of_a_client_of_the_legacy_protocol() -> Result<()> {
+    stopped(OWN, Face::Legacy).await
+}
