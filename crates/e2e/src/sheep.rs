@@ -173,6 +173,19 @@ impl Sheep {
         self.life()?.signal(Signal::CONT)
     }
 
+    /// SIGCONT, or another start if it was killed while it was stopped, as the server of the log
+    /// is.
+    ///
+    /// # Errors
+    /// If it does not begin to serve.
+    pub async fn go_on(&mut self) -> Result<()> {
+        if self.life()?.ended()?.is_some() {
+            self.forget_life();
+            return self.start().await;
+        }
+        self.resume()
+    }
+
     /// Any signal.
     ///
     /// # Errors

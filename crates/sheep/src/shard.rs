@@ -227,8 +227,9 @@ impl Shard {
 
     /// One shard has a link to every other sheep, so that each hears when another one is silent.
     fn watch_others(self: &Rc<Self>) {
-        if self.index == 0 {
-            let state = self.state();
+        let state = self.state();
+        // Without a format there is no cluster whose members could greet each other.
+        if self.index == 0 && state.format.is_some() {
             for member in state.members.up().filter(|m| m.node != self.shared.me.node) {
                 self.link(Place { node: member.node, shard: 0 });
             }

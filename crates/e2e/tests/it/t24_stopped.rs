@@ -2,6 +2,9 @@
 //!
 //! Why: a stopped sheep keeps its connections and its part of the log, and when it goes on it
 //!      believes what was true long ago. Nothing of that may reach a client or a copy.
+//! Way: the others go on without a replica. A gateway's disks are free for others when the log's
+//!      patience has ended, not sooner; when it goes on, it begins another life, and its clients
+//!      find it again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,14 +12,15 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use sheepdog_e2e::disk::{Disk, Face};
 use sheepdog_e2e::herd::Herd;
+use sheepdog_e2e::wait;
 use sheepdog_e2e::workload::{Mix, SharedHistory, Traffic};
 
 const SIZE: usize = 8 << 20;
 const STALL: Duration = Duration::from_secs(120);
 const MIX: Mix = Mix { writers: 6, zeros: 10, bytes_max: 64 << 10, seed: 24 };
-/// Longer than ten seconds, after which the VDI of a client that is gone is free.
+/// Longer than ten seconds, after which what a silent sheep owns is free.
 const STOPPED: Duration = Duration::from_secs(13);
-/// How long somebody tries to open a VDI that is in use.
+/// How long somebody tries to open a VDI that is in use; with the time before, less than that.
 const TRIED: Duration = Duration::from_secs(5);
 const LOG_SERVER: usize = 0;
 const OWN: usize = 1;
@@ -30,18 +34,40 @@ async fn stopped(victim: usize, face: Face) -> Result<()> {
     let disk = Arc::new(Disk::open(herd.sheep(OWN), face, "disk").await?);
     let mut traffic = Traffic::start(&disk, &history, MIX);
     traffic.more(100, STALL).await?;
+    let until = tokio::time::Instant::now() + STOPPED;
     herd.sheep_mut(victim).pause()?;
     let before = traffic.acknowledged();
     let other = herd.sheep(if victim == REPLICA { LOG_SERVER } else { REPLICA });
-    tokio::time::sleep(STOPPED).await;
     let tried = tokio::time::timeout(TRIED, Disk::open(other, Face::Nbd, "disk")).await;
     ensure!(!matches!(tried, Ok(Ok(_))), "a second client was let in beside the first");
-    println!("{} changes while sheep {victim} was stopped", traffic.acknowledged() - before);
-    herd.sheep_mut(victim).resume()?;
-    traffic.more(100, STALL).await.context("after SIGCONT")?;
-    traffic.stop().await?;
-    history.check(&disk).await?;
-    Arc::into_inner(disk).context("somebody still has the disk")?.close().await?;
+    tokio::time::sleep_until(until).await;
+    let done = traffic.acknowledged() - before;
+    println!("{done} changes while sheep {victim} was stopped");
+    if victim == OWN {
+        let second = Disk::open(other, Face::Nbd, "disk").await.context("the VDI is free")?;
+        history.check(&second).await.context("as the second owner sees it")?;
+        second.close().await?;
+    } else {
+        ensure!(done > 0, "the others do not go on without a replica");
+    }
+    herd.sheep_mut(victim).go_on().await?;
+    if victim == OWN && face == Face::Nbd {
+        // Its connection ends with the life of the sheep, and this client does not come back.
+        traffic.abandon().await;
+        drop(disk);
+        let own = herd.sheep(OWN);
+        wait::until("another life of the gateway to serve", STALL, async || {
+            let Ok(disk) = Disk::open(own, face, "disk").await else { return Ok(None) };
+            history.check(&disk).await?;
+            disk.close().await.map(Some)
+        })
+        .await?;
+    } else {
+        traffic.more(100, STALL).await.context("after SIGCONT")?;
+        traffic.stop().await?;
+        history.check(&disk).await?;
+        Arc::into_inner(disk).context("somebody still has the disk")?.close().await?;
+    }
     herd.until_clean().await?;
     for index in [REPLICA, LOG_SERVER, OWN] {
         let disk = Disk::open(herd.sheep(index), Face::Nbd, "disk").await?;
