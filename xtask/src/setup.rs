@@ -3,13 +3,15 @@
 //! Why: a test that skips because a tool is missing proves nothing, so tools are installed
 //!      first and a missing one is an error with a sentence about what to do.
 //! Way: [`debian`] installs packages when run as root, [`qemu`] builds the tools of QEMU 5.2,
-//!      the last release with the old client's driver on by choice, once, into [`cache`].
+//!      the last release with the old client's driver on by choice, once, into [`cache`];
+//!      [`guest`] puts a kernel beside it.
 //! Holds:
 //!   U1 nothing is written into the source tree;
 //!   U2 what is built is used only after it was checked, and replaces the old in one rename.
 
 mod cache;
 mod debian;
+mod guest;
 mod qemu;
 
 use std::path::{Path, PathBuf};
@@ -40,6 +42,7 @@ pub(crate) fn run(repository: &Repository) -> Result<Tools> {
     debian::install(&debian::missing(debian::PROGRAMS))?;
     let qemu52 = qemu::ensure(&cache)?;
     println!("setup: QEMU 5.2 tools in {}", qemu52.display());
+    println!("setup: kernel of guests in {}", guest::ensure(&cache)?.display());
     Ok(Tools { cache: cache.folder().to_path_buf(), qemu52 })
 }
 
@@ -63,6 +66,7 @@ pub(crate) fn print(repository: &Repository) -> Result<bool> {
     for need in debian::PROGRAMS {
         line(need.program, debian::find(need.program).as_deref(), need.package);
     }
+    line("kernel of guests", guest::find(&cache).as_deref(), "cargo xtask setup fetches it");
     let folder = qemu::find(&cache)?;
     for program in qemu::PROGRAMS {
         let path = folder.as_ref().map(|folder| folder.join(program));

@@ -4,6 +4,7 @@
 //!      tested with those, as strangers see them.
 //! Way: a [`herd::Herd`] runs sheep in a place of its own; [`tool`] runs programs of others,
 //!      [`qemu_io`] talks to one; [`tgt`] and [`iscsi`] are an iSCSI target and its client;
+//!      [`guest`] is a virtual machine;
 //!      [`disk::Disk`] is an open VDI through any face; [`history::History`] knows which bytes a
 //!      disk may hold after any disaster, [`workload`] and [`stepper`] write; [`rot`] spoils,
 //!      [`loop_disk`] is a disk of a sheep that can fail, [`namespaces`] links that can be cut.
@@ -20,6 +21,7 @@ pub mod cuts;
 pub mod disk;
 pub mod faults;
 pub mod filler;
+pub mod guest;
 pub mod herd;
 pub mod history;
 pub mod image;

@@ -184,7 +184,14 @@ impl Probe {
             }
         };
         let (pulse, stop) = (Pulse::new(), Arc::new(Mutex::new(false)));
-        let task = tokio::spawn(work(link, blocks, pulse.clone(), stop.clone()));
+        let work = work(link, blocks, pulse.clone(), stop.clone());
+        let task = tokio::spawn(async move {
+            let ended = work.await;
+            if let Err(error) = &ended {
+                eprintln!("{}: {error:#}", client.name()); // whoever waits for more sees no more
+            }
+            ended
+        });
         let probe = Self { pulse, stop, task, tgt };
         probe.more(blocks).await.context("writing every block once")?;
         Ok(probe)

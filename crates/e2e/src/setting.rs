@@ -35,6 +35,17 @@ pub fn qemu52(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// The folder with the kernel of a guest, its drivers, and busybox.
+///
+/// # Errors
+/// If `SHEEPDOG_TEST_CACHE` does not name the folder that has it (S1).
+pub fn guest() -> Result<PathBuf> {
+    let hint = "`cargo xtask setup` fills it, `cargo xtask test` sets it";
+    let path = folder("SHEEPDOG_TEST_CACHE", hint)?.join("guest");
+    ensure!(path.join("stamp").is_file(), "there is no {}; {hint}", path.display());
+    Ok(path)
+}
+
 fn folder(variable: &str, hint: &str) -> Result<PathBuf> {
     let path = std::env::var_os(variable).map(PathBuf::from);
     path.filter(|path| path.is_dir())

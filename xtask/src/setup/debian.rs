@@ -41,6 +41,7 @@ pub(super) const PROGRAMS: &[Need] = &[
     need("fio", "fio"),
     need("ip", "iproute2"),
     need("nft", "nftables"),
+    need("qemu-system-x86_64", "qemu-system-x86"),
 ];
 
 /// What the build of QEMU 5.2 starts and links.
@@ -102,8 +103,7 @@ pub(super) fn install(packages: &[&str]) -> Result<()> {
     }
     println!("setup: installing {list}");
     if apt_get(&["install"], packages).is_err() {
-        println!("setup: the package lists may be old; fetching them");
-        apt_get(&["update"], &[])?;
+        update()?;
         apt_get(&["install"], packages)?;
     }
     if packages.contains(&"tgt") {
@@ -113,6 +113,12 @@ pub(super) fn install(packages: &[&str]) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Fetches the lists of packages anew.
+pub(super) fn update() -> Result<()> {
+    println!("setup: the package lists may be old; fetching them");
+    apt_get(&["update"], &[])
 }
 
 fn apt_get(words: &[&str], packages: &[&str]) -> Result<()> {

@@ -30,3 +30,4 @@ mod t22_node_away;
 mod t23_links_cut;
 mod t24_stopped;
 mod t25_slow_links;
+mod t26_real_guest;
