@@ -140,6 +140,14 @@ impl Guest {
         Ok(self.output.write_all(b"stop\n").await?)
     }
 
+    /// What its kernel has said of disks that failed.
+    #[must_use]
+    pub fn disk_errors(&self) -> Vec<String> {
+        let text = fs::read(&self.console).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        text.lines().filter(|line| line.contains("I/O error")).map(str::to_owned).collect()
+    }
+
     /// Waits until it has switched itself off.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ pub(crate) mod store_link;
 pub(crate) mod stores;
 mod sweep;
 
-use std::cell::{OnceCell, RefCell, RefMut};
+use std::cell::{Cell, OnceCell, RefCell, RefMut};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -74,6 +74,7 @@ pub(crate) struct Shard {
     swept: RefCell<BTreeSet<Vid>>,
     legacy: OnceCell<Rc<sheepdog_attach::legacy::Shard<ShardDoor>>>,
     deliverable: Notify,
+    stopping: Cell<bool>,
 }
 
 /// Client operations between `submit` and their `Done`.
@@ -82,6 +83,8 @@ struct Operations {
     last: u64,
     open: BTreeMap<u64, Done>,
     ended: VecDeque<(Done, Result<Answer, Refusal>)>,
+    /// Not to be answered in this life.
+    kept: Vec<Done>,
 }
 
 /// Runs a shard until its mail ends.
@@ -135,6 +138,7 @@ impl Shard {
             swept: RefCell::default(),
             legacy: OnceCell::new(),
             deliverable: Notify::new(),
+            stopping: Cell::new(false),
         }
     }
 
@@ -274,7 +278,14 @@ impl Shard {
             loop {
                 let ended = self.operations.borrow_mut().ended.pop_front();
                 let Some((done, result)) = ended else { break };
-                done(result);
+                let is_too_late = matches!(result, Err(Refusal::Fenced | Refusal::Stopping));
+                if self.stopping.get() && is_too_late {
+                    // An error would reach the virtual machine. The connection ends with this
+                    // process; the client makes another one and sends the request again.
+                    self.operations.borrow_mut().kept.push(done);
+                } else {
+                    done(result);
+                }
             }
         }
     }

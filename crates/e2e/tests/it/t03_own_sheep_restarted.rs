@@ -12,7 +12,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use sheepdog_e2e::disk::{Disk, Face};
 use sheepdog_e2e::herd::Herd;
 use sheepdog_e2e::qemu_io::QemuIo;
@@ -126,5 +126,48 @@ async fn many_overlapping_writes_go_on_through_the_legacy_protocol() -> Result<(
     herd.create("disk", SIZE).await?;
     let disk = Disk::open(herd.sheep(OWN), Face::Legacy, "disk").await?;
     traffic(&mut herd, disk).await?;
+    herd.end().await
+}
+
+#[tokio::test]
+async fn a_planned_restart_gives_no_client_an_error() -> Result<()> {
+    let mut herd = Herd::of(3).format().await?;
+    herd.create("disk", SIZE).await?;
+    let disk = Arc::new(Disk::open(herd.sheep(OWN), Face::LegacyUnix, "disk").await?);
+    let history = SharedHistory::new(SIZE as usize, 512, 4);
+    let mix = Mix { writers: 8, zeros: 0, bytes_max: 64 << 10, seed: 4 };
+    let mut traffic = Traffic::start(&disk, &history, mix);
+    for restart in 0..KILLS {
+        traffic.more(100, STALL).await?;
+        let status = herd.sheep_mut(OWN).terminate().await?;
+        ensure!(status.success(), "{status}");
+        herd.start(OWN).await?;
+        traffic.more(100, STALL).await.with_context(|| format!("after restart {restart}"))?;
+    }
+    traffic.stop().await?;
+    history.check(&disk).await?;
+    herd.end().await
+}
+
+#[tokio::test]
+async fn a_planned_restart_gives_qemu_no_error() -> Result<()> {
+    let mut herd = Herd::of(3).format().await?;
+    herd.create("disk", SIZE).await?;
+    let socket = herd.sheep(OWN).directory().join("nbd.sock");
+    let server = format!("server.type=unix,server.path={}", socket.display());
+    let options = format!("driver=nbd,{server},export=disk,reconnect-delay=60");
+    let io = QemuIo::open("qemu-io", ["-t", "none", "--image-opts", &options]).await?;
+    let mut stepper = Stepper::new(io, Written::nothing(OBJECTS));
+    for restart in 0..KILLS {
+        stepper.steps(15, STALL).await?;
+        stepper.begin(STALL).await?;
+        let status = herd.sheep_mut(OWN).terminate().await?;
+        ensure!(status.success(), "{status}");
+        herd.start(OWN).await?;
+        let ended = stepper.end(STALL).await;
+        ended.with_context(|| format!("the step with restart {restart}"))?;
+    }
+    stepper.verify().await?;
+    stepper.close().await?;
     herd.end().await
 }

@@ -79,6 +79,7 @@ async fn it_finds_all_its_files_after_sheep_died_and_it_rebooted() -> Result<()>
         note(&line, "synced ", &mut files);
         note(&line, "found ", &mut found);
     }
+    ensure!(guest.disk_errors().is_empty(), "{:?}", guest.disk_errors());
     println!("{} files synced, {} found", files.len(), found.len());
     for (number, sum) in &files {
         ensure!(found.get(number) == Some(sum), "file {number}: {sum}, {:?}", found.get(number));

@@ -85,6 +85,7 @@ impl Shard {
             Mail::Detach(vid) => self.detach_unused(vid),
             Mail::Call(call) => call(self.clone()),
             Mail::Stop(done) => {
+                self.stopping.set(true);
                 let shard = self.clone();
                 tokio::task::spawn_local(async move {
                     shard.detach_all().await;
