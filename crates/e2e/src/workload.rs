@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use tokio::task::JoinHandle;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, Face};
+use crate::herd::Herd;
 use crate::history::{Checked, History, Span};
 use crate::wait;
 
@@ -70,6 +71,21 @@ impl SharedHistory {
         let image = disk.read(0, length).await?;
         let checked = self.lock().check(&image)?;
         Ok((checked, image))
+    }
+
+    /// Reads the whole disk through every sheep and compares it.
+    ///
+    /// # Errors
+    /// See [`History::check`]; also if nothing was acknowledged that could be compared.
+    pub async fn check_everywhere(&self, herd: &Herd, name: &str) -> Result<()> {
+        for index in 0..herd.count() {
+            let disk = Disk::open(herd.sheep(index), Face::NbdUnix, name).await?;
+            let checked = self.check(&disk).await;
+            let (checked, _) = checked.with_context(|| format!("through sheep {index}"))?;
+            ensure!(checked.acknowledged > 0, "nothing was compared");
+            disk.close().await?;
+        }
+        Ok(())
     }
 }
 

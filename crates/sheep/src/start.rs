@@ -16,6 +16,7 @@ use sheepdog_proto::LogIndex;
 use sheepdog_proto::command::{Addresses, Command};
 use sheepdog_store::Home;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use crate::accept::{self, Listeners};
 use crate::admin;
@@ -58,20 +59,33 @@ async fn run_async(config: Config) -> Result<()> {
     let mut watch = control.watch();
     serve(&shared, &control, listeners, &config);
     println!("{ready}");
+    let asked = stop::asked();
+    tokio::pin!(asked);
     let why = tokio::select! {
         result = control.run(&shared, &mut inbox) => match result {
             Ok(()) => "the log has ended",
-            Err(error) if stop::is_held_for_gone(&error) => return Err(error),
+            Err(error) if stop::is_held_for_gone(&error) => {
+                // Who is asked to end does not begin another life; a process that stood still
+                // learns of both in the same moment.
+                let is_asked = timeout(stop::PAUSE, &mut asked).await.is_ok();
+                return if is_asked { Ok(()) } else { Err(error) };
+            }
             Err(error) => stop::die(&format!("{error:#}")),
         },
-        signal = stop::asked() => signal?,
+        signal = &mut asked => signal?,
         () = watch.stopping() => "cluster shutdown",
     };
     tracing::info!(why, "stopping");
     {
         let drained = stop::drain(&shared);
         tokio::select! {
-            result = control.run(&shared, &mut inbox) => result?,
+            result = control.run(&shared, &mut inbox) => match result {
+                Err(error) if stop::is_held_for_gone(&error) => {
+                    tracing::warn!(%error, "stopped");
+                    return Ok(());
+                }
+                other => other?,
+            },
             () = drained => {}
         }
     }

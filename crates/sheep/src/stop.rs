@@ -26,8 +26,8 @@ pub(crate) async fn asked() -> std::io::Result<&'static str> {
     })
 }
 
-/// Before another life, so that a sheep that is held for gone again and again does not spin.
-const PAUSE: Duration = Duration::from_millis(200);
+/// Before another life; whoever is asked to end until then ends.
+pub(crate) const PAUSE: Duration = Duration::from_millis(200);
 
 /// Lets go of every VDI, so that other sheep can serve it without reconciling anything.
 pub(crate) async fn drain(shared: &Shared) {
@@ -59,7 +59,6 @@ pub(crate) fn is_held_for_gone(error: &anyhow::Error) -> bool {
 /// and sockets are closed by that; what is under way to the disks is ended or done before.
 pub(crate) fn start_again(why: &anyhow::Error) -> ! {
     tracing::error!(%why, "this sheep starts again");
-    std::thread::sleep(PAUSE);
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_else(|| "sheep".into());
     let error = Command::new("/proc/self/exe").arg0(name).args(arguments).exec();

@@ -68,11 +68,7 @@ async fn under_load(
     history.check(&disk).await?;
     Arc::into_inner(disk).context("somebody still has the disk")?.close().await?;
     herd.until_clean().await?;
-    for index in [REPLICA, LOG_SERVER, OWN] {
-        let disk = Disk::open(herd.sheep(index), Face::NbdUnix, "disk").await?;
-        history.check(&disk).await.with_context(|| format!("through sheep {index}"))?;
-        disk.close().await?;
-    }
+    history.check_everywhere(&herd, "disk").await?;
     herd.end_with_equal_copies(&[vid]).await
 }
 
