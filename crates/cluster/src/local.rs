@@ -34,7 +34,6 @@ mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use sheepdog_proto::LogIndex;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -49,18 +48,6 @@ pub const ENTRY_BYTES_MAX: usize = record::ENTRY_BYTES_MAX;
 /// Memory that appends without an answer may take, each counted with its overhead.
 const WAITING_BYTES_MAX: usize = 64 << 20;
 const REQUEST_OVERHEAD_BYTES: usize = 1024;
-
-/// How long silence is borne.
-#[derive(Clone, Copy, Debug)]
-struct Patience {
-    /// With a session whose process lives.
-    session: Duration,
-    /// With the server.
-    server: Duration,
-}
-
-const PATIENCE: Patience =
-    Patience { session: Duration::from_secs(10), server: Duration::from_secs(4) };
 
 /// A session on the log in a directory.
 #[derive(Debug)]
@@ -86,15 +73,6 @@ pub async fn open(
     session: u128,
     from: LogIndex,
 ) -> Result<(LocalLog, Events), LogError> {
-    open_patiently(directory, session, from, PATIENCE).await
-}
-
-async fn open_patiently(
-    directory: &Path,
-    session: u128,
-    from: LogIndex,
-    patience: Patience,
-) -> Result<(LocalLog, Events), LogError> {
     let lease = Lease::default();
     let (commands, command_receiver) = mpsc::unbounded_channel();
     let (event_sender, events) = mpsc::channel(delivery::EVENTS_MAX);
@@ -107,7 +85,6 @@ async fn open_patiently(
         events: event_sender,
         opened,
         lease: lease.clone(),
-        patience,
     };
     std::thread::Builder::new()
         .name("sheepdog-log".to_owned())

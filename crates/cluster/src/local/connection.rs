@@ -125,9 +125,7 @@ impl Connection {
             }
         }
     }
-}
 
-impl Connection {
     /// The answer comes from the server itself, after it has noted the sign of life: a session
     /// that it ends meanwhile is told nothing.
     async fn is_heard(&self, session: u128) -> bool {

@@ -27,7 +27,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::Patience;
 use super::connection::Welcome;
 use super::delivery::{Delivery, Status, TURN_ENTRIES};
 use super::directory::{Directory, ServerLock};
@@ -36,7 +35,7 @@ use super::frame::{Frame, FrameReader, NOTICE_BYTES_MAX, PROTOCOL, Refusal, VERS
 use super::reader::LogReader;
 use super::recovery::take_over;
 use super::requests::{Flaw, Reply, Request, Requests};
-use super::server::Server;
+use super::server::{SESSION_PATIENCE, Server};
 use super::session::SessionFile;
 use super::trail::{Position, Trail};
 use crate::lease::now_ns;
@@ -46,6 +45,8 @@ const RETRY_PAUSE_MIN: Duration = Duration::from_millis(1);
 const RETRY_PAUSE_MAX: Duration = Duration::from_millis(50);
 /// How often a member says that it lives.
 const BEAT: Duration = Duration::from_millis(500);
+/// Longest silence of the server that is borne.
+const SERVER_PATIENCE: Duration = Duration::from_secs(4);
 /// Pause before serving again after the disk refused: full, or failing.
 const TROUBLE_PAUSE: Duration = Duration::from_millis(500);
 
@@ -67,7 +68,6 @@ pub(super) struct Opening {
     pub events: mpsc::Sender<Event>,
     pub opened: oneshot::Sender<Result<(), LogError>>,
     pub lease: Lease,
-    pub patience: Patience,
 }
 
 /// How the driver ends: closed, or left by its owner.
@@ -79,8 +79,8 @@ enum Ending {
 
 /// The whole life of a driver's thread.
 pub(super) fn run_thread(opening: Opening) {
-    let Opening { directory, session, from, commands, events, opened, lease, patience } = opening;
-    let prepared = prepare(&directory, session, from, (commands, events), (lease, patience));
+    let Opening { directory, session, from, commands, events, opened, lease } = opening;
+    let prepared = prepare(&directory, session, from, (commands, events), lease);
     let (runtime, driver, delivery) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
@@ -108,7 +108,7 @@ fn prepare(
     session: u128,
     from: LogIndex,
     (commands, events): (mpsc::UnboundedReceiver<Command>, mpsc::Sender<Event>),
-    (lease, patience): (Lease, Patience),
+    lease: Lease,
 ) -> Result<(Runtime, Driver, Delivery), LogError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -142,7 +142,6 @@ fn prepare(
         server: None,
         serve_after: Instant::now(),
         lease,
-        patience,
     };
     Ok((runtime, driver, delivery))
 }
@@ -168,7 +167,6 @@ struct Driver {
     server: Option<JoinHandle<LogError>>,
     serve_after: Instant,
     lease: Lease,
-    patience: Patience,
 }
 
 impl Driver {
@@ -243,7 +241,7 @@ impl Driver {
         let known = self.reader.trail().clone();
         let taken = tokio::task::spawn_blocking(move || take_over(&directory, lock, known));
         let (writer, trail) = finished(taken.await)?;
-        let server = Server::start(&self.directory, writer, trail, self.patience.session)?;
+        let server = Server::start(&self.directory, writer, trail)?;
         tracing::info!(session = %format_args!("{:032x}", self.session),
             "serving the coordination log");
         self.server = Some(tokio::spawn(server.run()));
@@ -265,24 +263,15 @@ impl Driver {
             tokio::select! {
                 frame = frames.next() => {
                     silent = Duration::ZERO;
-                    match frame? {
-                    Some(Frame::Heard { sent_ns }) if self.outgoing.is_some() => {
-                        self.lease.extend(sent_ns, self.patience.session);
-                    }
-                    Some(Frame::Welcome { durable, last }) if self.outgoing.is_none() => {
-                        self.begin(Welcome { durable, last }, outgoing.clone()).await?;
-                    }
-                    Some(Frame::Durable { durable }) if self.outgoing.is_some() => {
-                        self.catch_up(durable).await?;
-                    }
-                    Some(Frame::Refused(refusal)) => return Err(self.refused(refusal)),
-                    Some(_) | None => return Ok(None),
+                    let Some(frame) = frame? else { return Ok(None) };
+                    if !self.take_frame(frame, &outgoing).await? {
+                        return Ok(None);
                     }
                 }
                 _ = beat.tick() => {
                     // Time in which this process stood still is one beat.
                     silent += BEAT;
-                    if silent > self.patience.server {
+                    if silent > SERVER_PATIENCE {
                         serving.end();
                         return Ok(None);
                     }
@@ -298,6 +287,28 @@ impl Driver {
             }
             self.write_wills().await;
         }
+    }
+
+    /// What the server says; false if it makes no sense now.
+    async fn take_frame(
+        &mut self,
+        frame: Frame,
+        outgoing: &mpsc::UnboundedSender<Frame>,
+    ) -> Result<bool, LogError> {
+        match frame {
+            Frame::Welcome { durable, last } if self.outgoing.is_none() => {
+                self.begin(Welcome { durable, last }, outgoing.clone()).await?;
+            }
+            Frame::Durable { durable } if self.outgoing.is_some() => {
+                self.catch_up(durable).await?;
+            }
+            Frame::Heard { sent_ns } if self.outgoing.is_some() => {
+                self.lease.extend(sent_ns, SESSION_PATIENCE);
+            }
+            Frame::Refused(refusal) => return Err(self.refused(refusal)),
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 
     async fn begin(

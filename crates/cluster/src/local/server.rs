@@ -6,11 +6,11 @@
 //! Holds:
 //!   E1 nobody is told of an entry before it is durable;
 //!   E2 only a session whose file a living process holds may append;
-//!   E4 a session of a living process that has not been heard of for `patience` is ended: its will
-//!       is appended, and nothing of that life is taken any more. Time that the server itself
-//!       stood still, or could take no inputs, counts for nobody;
 //!   E3 a session without a connection is probed until it connects, was closed, or is dead:
-//!      then its will is appended and its file removed, in this order (S3).
+//!      then its will is appended and its file removed, in this order (S3);
+//!   E4 a session of a living process that has not been heard of for SESSION_PATIENCE is ended:
+//!      its will is appended, and nothing of that life is taken any more. Time that the server
+//!      itself stood still, or could take no inputs, counts for nobody.
 //! Not here: recovery of the log, the members' side.
 
 use std::collections::BTreeMap;
@@ -41,6 +41,8 @@ const BATCH_BYTES_MAX: usize = 4 << 20;
 /// A process that was killed may need a moment until the kernel has let go of its locks.
 const PROBE_PAUSE_MIN: Duration = Duration::from_millis(1);
 const PROBE_PAUSE_MAX: Duration = Duration::from_millis(100);
+/// Longest silence of a session, whose process lives, that is borne.
+pub(super) const SESSION_PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is looked for silent sessions; a look that comes later than twice this shows that
 /// the server stood still.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
@@ -98,8 +100,7 @@ pub(super) struct Server {
     durable: watch::Sender<Position>,
     /// `None` while a batch is being written.
     writer: Option<LogWriter>,
-    /// How long a session may be silent.
-    patience: Duration,
+    /// When it was looked for silent sessions last.
     looked: Instant,
 }
 
@@ -113,7 +114,6 @@ impl Server {
         directory: &Directory,
         writer: LogWriter,
         trail: Trail,
-        patience: Duration,
     ) -> Result<Self, LogError> {
         let path = directory.socket_path();
         let fail = |error| LogError::io(&path, error);
@@ -139,7 +139,6 @@ impl Server {
             burials: Vec::new(),
             durable: watch::Sender::new(trail.position),
             writer: Some(writer),
-            patience,
             looked: Instant::now(),
         };
         for session in session::list(directory)? {
@@ -339,7 +338,7 @@ impl Server {
             }
             return;
         }
-        let is_silent = |heard: Instant| now - heard > self.patience;
+        let is_silent = |heard: Instant| now - heard > SESSION_PATIENCE;
         let connected = self.members.iter().filter(|(_, member)| is_silent(member.heard));
         let watched = self.watched.iter().filter(|(_, watch)| watch.heard.is_some_and(is_silent));
         let connected = connected.map(|(session, _)| *session);

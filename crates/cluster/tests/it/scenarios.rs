@@ -160,20 +160,25 @@ fn everyone_killed() {
     check(&herd);
 }
 
-fn stopped_member() {
+/// Three members, of whom one has been stopped: it, and the others.
+fn with_one_stopped(choose: impl Fn(usize) -> usize) -> (Herd, usize, Vec<usize>) {
     let mut herd = Herd::new();
     herd.start_all(3);
     wait_until("someone serves", || herd.server().is_some());
-    let server = herd.server().unwrap();
-    let (stopped, others): (Vec<_>, Vec<_>) =
-        herd.running().into_iter().partition(|life| *life == (server + 1) % 3);
-    herd.lives[stopped[0]].signal(Signal::STOP);
+    let stopped = choose(herd.server().expect("someone serves"));
+    let others = herd.running().into_iter().filter(|life| *life != stopped).collect();
+    herd.lives[stopped].signal(Signal::STOP);
+    (herd, stopped, others)
+}
+
+fn stopped_member() {
+    let (mut herd, stopped, others) = with_one_stopped(|server| (server + 1) % 3);
     for _ in 0..10 {
         herd.wait_progress(&others);
     }
-    herd.lives[stopped[0]].signal(Signal::CONT);
-    herd.wait_progress(&stopped);
-    assert!(!herd.lives[server].has_seen_will(&herd.lives[stopped[0]].will()));
+    herd.lives[stopped].signal(Signal::CONT);
+    herd.wait_progress(&[stopped]);
+    assert!(!herd.lives[others[0]].has_seen_will(&herd.lives[stopped].will()));
     for life in herd.running() {
         herd.lives[life].close(); // A will that came nevertheless would be found by the check.
     }
@@ -208,14 +213,7 @@ fn stopped_server() {
 }
 
 fn silent_member() {
-    let mut herd = Herd::new();
-    herd.start_all(3);
-    wait_until("someone serves", || herd.server().is_some());
-    let server = herd.server().unwrap();
-    let (stopped, others): (Vec<_>, Vec<_>) =
-        herd.running().into_iter().partition(|life| *life == (server + 1) % 3);
-    let stopped = stopped[0];
-    herd.lives[stopped].signal(Signal::STOP);
+    let (mut herd, stopped, others) = with_one_stopped(|server| (server + 1) % 3);
     herd.wait_seen(&others, &herd.lives[stopped].will());
     herd.wait_progress(&others);
     herd.lives[stopped].signal(Signal::CONT);
@@ -231,12 +229,7 @@ fn silent_member() {
 }
 
 fn silent_server() {
-    let mut herd = Herd::new();
-    herd.start_all(3);
-    wait_until("someone serves", || herd.server().is_some());
-    let server = herd.server().unwrap();
-    let others: Vec<_> = herd.running().into_iter().filter(|life| *life != server).collect();
-    herd.lives[server].signal(Signal::STOP);
+    let (mut herd, server, others) = with_one_stopped(|server| server);
     herd.wait_seen(&others, &herd.lives[server].will());
     herd.wait_progress(&others);
     herd.lives[server].wait_killed();
