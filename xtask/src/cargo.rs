@@ -1,6 +1,7 @@
 //! What cargo knows about the workspace: packages, their edges and licences.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -61,6 +62,19 @@ pub(crate) fn command(repository: &Repository) -> Command {
     let mut command = Command::new(program);
     command.current_dir(repository.root());
     command
+}
+
+/// Builds the programs of some crates as for release; gives the folder where they are.
+pub(crate) fn build_release(repository: &Repository, folders: &[&str]) -> Result<PathBuf> {
+    let graph = Graph::load(repository)?;
+    let mut build = command(repository);
+    build.args(["build", "--locked", "--release", "--bins"]);
+    for folder in folders {
+        let name = graph.package_in(folder).with_context(|| format!("there is no {folder}"))?;
+        build.args(["--package", name]);
+    }
+    process::run(&mut build)?;
+    Ok(Path::new(&graph.target).join("release"))
 }
 
 impl Graph {

@@ -4,14 +4,13 @@
 //!      calls it with the page and the commit.
 //! Not here: what the faults are (crates/e2e/src/faults.rs).
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::cargo::{self, Graph};
+use crate::cargo;
 use crate::repository::Repository;
-use crate::{process, setup};
+use crate::setup;
 
 /// The crates whose programs a run needs.
 const PACKAGES: &[&str] = &["crates/sheep", "crates/e2e"];
@@ -24,15 +23,7 @@ pub(crate) fn run(repository: &Repository, words: &[&str]) -> Result<bool> {
         bail!("faults knows no options; see `cargo xtask help`");
     }
     let tools = setup::run(repository)?;
-    let graph = Graph::load(repository)?;
-    let mut build = cargo::command(repository);
-    build.args(["build", "--locked", "--release", "--bins"]);
-    for folder in PACKAGES {
-        let name = graph.package_in(folder).with_context(|| format!("there is no {folder}"))?;
-        build.args(["--package", name]);
-    }
-    process::run(&mut build)?;
-    let programs = Path::new(&graph.target).join("release");
+    let programs = cargo::build_release(repository, PACKAGES)?;
     let mut faults = Command::new(programs.join("e2e-faults"));
     faults.arg(repository.root().join(PAGE));
     // That of the page does not change what is tested.

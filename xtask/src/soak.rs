@@ -4,13 +4,11 @@
 //!      commit and the page of figures; that page says where it goes on.
 //! Not here: what a round is (crates/e2e/src/kills.rs).
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::cargo::{self, Graph};
-use crate::process;
+use crate::cargo;
 use crate::repository::Repository;
 
 /// The crates whose programs a run needs.
@@ -23,15 +21,7 @@ const ROUNDS: u64 = 100;
 /// Does rounds until this commit has as many as asked for; `false` if one found something.
 pub(crate) fn run(repository: &Repository, words: &[&str]) -> Result<bool> {
     let rounds = parse(words)?;
-    let graph = Graph::load(repository)?;
-    let mut build = cargo::command(repository);
-    build.args(["build", "--locked", "--release", "--bins"]);
-    for folder in PACKAGES {
-        let name = graph.package_in(folder).with_context(|| format!("there is no {folder}"))?;
-        build.args(["--package", name]);
-    }
-    process::run(&mut build)?;
-    let programs = Path::new(&graph.target).join("release");
+    let programs = cargo::build_release(repository, PACKAGES)?;
     let mut soak = Command::new(programs.join("e2e-soak-kill"));
     soak.arg(rounds.to_string()).arg(repository.root().join(PAGE));
     // That of the page does not change what is tested.
