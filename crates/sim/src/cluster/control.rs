@@ -64,7 +64,8 @@ impl World {
     /// The proposal reaches the log, if that is reached by anybody.
     pub(super) fn handle_append(&mut self, proposal: u64) {
         let Some(known) = self.proposals.get(&proposal) else { return };
-        let (sheep, command, then) = (known.sheep, known.command.clone(), known.then);
+        let (sheep, life, command) = (known.sheep, known.life, known.command.clone());
+        let then = known.then;
         let is_operator = matches!(then, Proposed::Operator(_));
         if self.log.is_out || self.sheep[sheep].is_off_log && !is_operator {
             self.log.waiting.push(proposal);
@@ -74,6 +75,14 @@ impl World {
             self.trace.count("append refused");
             self.tell_appended(proposal, None);
             return;
+        }
+        if !is_operator {
+            if self.log.buried.contains(&life) {
+                self.trace.count("append of a life whose will is in the log");
+                self.proposals.remove(&proposal);
+                return;
+            }
+            self.bury_before(sheep, life); // W1
         }
         let index = self.append(&command);
         if is_operator || !self.random.chance(self.profile.log_forgets) {

@@ -4,7 +4,9 @@
 //!      in order; what was told to the disks stays in them, or what power left of it.
 //! Holds:
 //!   L1 a life is ended from outside, or by itself when the log holds it for gone, as in the
-//!      daemon (`control::check_alive`), or when a store of it has failed (it has one disk).
+//!      daemon (`control::check_alive`), or when a store of it has failed (it has one disk);
+//!   W1 as the log's drivers promise, nothing of a life follows its will, and the will comes
+//!      before anything of the next life.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -258,16 +260,32 @@ impl World {
             return;
         }
         self.ended.remove(&serial);
-        let gone = if me.incarnation == Incarnation(0) {
-            let newest = self.sheep[sheep].life.is_none();
-            if !newest {
-                return; // a newer life has taken over the session
-            }
-            Command::Ended { uuid: uuid(sheep) }
+        let joins = me.incarnation == Incarnation(0) && self.sheep[sheep].life.is_some();
+        if !joins {
+            self.append_will(serial, me);
+        }
+    }
+
+    /// The log says that a life has ended, and takes nothing more of it (W1).
+    fn append_will(&mut self, serial: u64, me: Me) {
+        self.log.buried.insert(serial);
+        let will = if me.incarnation == Incarnation(0) {
+            Command::Ended { uuid: uuid(usize::from(me.node.0)) }
         } else {
             Command::Gone { node: me.node, incarnation: me.incarnation }
         };
-        self.append(&gone);
+        self.append(&will);
+    }
+
+    /// Earlier lives of a sheep are in the log as ended before anything of this one is (W1).
+    pub(super) fn bury_before(&mut self, sheep: usize, serial: u64) {
+        let is_before = |(of, me): &(&u64, &Me)| **of < serial && usize::from(me.node.0) == sheep;
+        let earlier: Vec<(u64, Me)> =
+            self.ended.iter().filter(is_before).map(|(serial, me)| (*serial, *me)).collect();
+        for (serial, me) in earlier {
+            self.ended.remove(&serial);
+            self.append_will(serial, me);
+        }
     }
 
     pub(super) fn life_mut(&mut self, sheep: usize, serial: u64) -> Option<&mut Life> {

@@ -5,6 +5,7 @@
 //!   LOG-ORDER every life sees the same entries in the same order; the state after an entry is
 //!             made once, for it is the same for all.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sheepdog_engine::state::{ClusterState, Outcome, Refused};
@@ -20,12 +21,14 @@ pub(super) struct Log {
     pub(super) is_out: bool,
     /// Proposals that wait until it is back.
     pub(super) waiting: Vec<u64>,
+    /// Lives whose will stands in it.
+    pub(super) buried: BTreeSet<u64>,
 }
 
 impl Log {
     pub(super) fn new() -> Self {
         let (states, outcomes) = (vec![Arc::default()], vec![Ok(Outcome::Done)]);
-        Self { states, outcomes, is_out: false, waiting: Vec::new() }
+        Self { states, outcomes, is_out: false, waiting: Vec::new(), buried: BTreeSet::new() }
     }
 
     /// Number of entries, which is the index of the last.

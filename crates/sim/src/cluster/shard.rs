@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use sheepdog_engine::gateway::{Action, Gateway, Place};
-use sheepdog_engine::replica::{Admission, admit};
+use sheepdog_engine::replica::{Admission, admit, must_exist};
 use sheepdog_engine::state::ClusterState;
 use sheepdog_proto::Stamp;
 use sheepdog_proto::peer::{PeerError, Reply, Request, RequestBody};
@@ -170,7 +170,12 @@ impl World {
         if let Some(shard) = self.shard(place) {
             shard.joiner.note_change(&body);
         }
-        let Some(request) = store_request(vid, generation, view, body) else { return };
+        let is_strict =
+            self.state_of(place).is_some_and(|state| must_exist(place.node, &state, &body));
+        let Some(mut request) = store_request(vid, generation, view, body) else { return };
+        if is_strict {
+            request = store::Request::Existing(Box::new(request));
+        }
         let then = match self.state_of(place) {
             Some(state) if is_list => Then::ReplyList { reply_to, id, state },
             _ => Then::Reply { reply_to, id },
