@@ -14,6 +14,7 @@
 //!   LEASE            what was read is told only while nobody else can own the VDI.
 //! Not here: time, sockets, the log (sheep); what a member does with a request (replica).
 
+mod anew;
 mod attachment;
 mod barrier;
 mod cut;
@@ -394,6 +395,10 @@ impl Context {
     fn write_set(&self, pg: PgId, group: &Group) -> Vec<Place> {
         let members = self.state.live(group).chain(self.state.joiners(group));
         members.map(|member| Place::of(member, pg)).collect()
+    }
+
+    fn joiners(&self, pg: PgId, group: &Group) -> Vec<Place> {
+        self.state.joiners(group).map(|member| Place::of(member, pg)).collect()
     }
 }
 

@@ -97,6 +97,19 @@ pub fn lists(me: NodeId, state: &ClusterState, oid: Oid) -> bool {
     state.group_of(oid).is_some_and(|(_, group)| group.takes(me))
 }
 
+/// Whether a change is to be refused with `Missing` if the object does not exist here. What an
+/// in-sync member does not have does not exist (INSYNC-COMPLETE); one that joins may not have it yet.
+#[must_use]
+pub fn must_exist(me: NodeId, state: &ClusterState, body: &RequestBody) -> bool {
+    match body {
+        RequestBody::Write { oid, must_exist: true, .. }
+        | RequestBody::Hole { oid, must_exist: true, .. } => {
+            state.group_of(*oid).is_some_and(|(_, group)| group.in_sync.contains(&me))
+        }
+        _ => false,
+    }
+}
+
 /// JOIN-GATE.
 fn admit_pull(
     me: Me,

@@ -103,6 +103,9 @@ pub enum Refusal {
         /// The first block that does not match.
         block: u32,
     },
+    /// It was said to exist.
+    #[error("object {0} does not exist here")]
+    Missing(Oid),
     /// The zero stamp means "never written" and orders nothing.
     #[error("a change needs a stamp")]
     NoStamp,

@@ -108,6 +108,9 @@ pub enum Request {
     /// The write, hole or reset inside is known to be everywhere: it does not come on the
     /// unstable list. For copies from another store.
     Settled(Box<Request>),
+    /// The write or hole inside, unless the object does not exist: then it is refused with
+    /// [`Refusal::Missing`](crate::Refusal::Missing).
+    Existing(Box<Request>),
     /// Everything of a bucket goes, bases and unstable changes too, as if it had never been.
     /// Nothing that was asked about the bucket may be without its reply, and nothing may be
     /// asked about it before this has its own.
@@ -156,7 +159,7 @@ impl Request {
     #[must_use]
     pub fn oid(&self) -> Option<Oid> {
         match self {
-            Self::Settled(inner) => inner.oid(),
+            Self::Settled(inner) | Self::Existing(inner) => inner.oid(),
             Self::Write { oid, .. }
             | Self::Hole { oid, .. }
             | Self::Reset { oid, .. }

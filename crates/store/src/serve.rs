@@ -22,10 +22,10 @@ pub fn store_request(
     body: RequestBody,
 ) -> Option<Request> {
     Some(match body {
-        RequestBody::Write { oid, object_shift, first_block, stamp, checksums, data } => {
+        RequestBody::Write { oid, object_shift, first_block, stamp, checksums, data, .. } => {
             Request::Write { oid, object_shift, first_block, stamp, view, checksums, data }
         }
-        RequestBody::Hole { oid, object_shift, first_block, count, stamp } => {
+        RequestBody::Hole { oid, object_shift, first_block, count, stamp, .. } => {
             Request::Hole { oid, object_shift, first_block, count, stamp, view }
         }
         RequestBody::Reset { oid, stamp } => Request::Reset { oid, stamp, view },
@@ -153,6 +153,7 @@ pub fn peer_result(result: Result<Reply, StoreError>) -> Result<ReplyBody, PeerE
         Err(error) if error.is_fatal() => Err(PeerError::NotInSync),
         Err(StoreError::Full) => Err(PeerError::Full),
         Err(StoreError::Refused(Refusal::Checksum { .. })) => Err(PeerError::Corrupt),
+        Err(StoreError::Refused(Refusal::Missing(_))) => Err(PeerError::Missing),
         Err(StoreError::Refused(_)) => Err(PeerError::Invalid),
         Err(_) => Err(PeerError::Corrupt),
     }

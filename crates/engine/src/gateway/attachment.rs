@@ -16,7 +16,7 @@ use sheepdog_proto::peer::{RequestBody, Unstable};
 use sheepdog_proto::{BLOCK_BYTES, Generation, LogIndex, Oid, Stamp, Vid, View};
 
 use super::barrier::Peer;
-use super::flight::{Flight, Mutation, Then};
+use super::flight::{Flight, Mutation, Needs, Then};
 use super::heal::HEAL;
 use super::lock::RangeLocks;
 use super::map::{PAGE_ENTRIES, VdiMap};
@@ -71,6 +71,8 @@ pub(super) struct Attachment {
     pub(super) flights: BTreeMap<u64, Flight>,
     pub(super) reads: BTreeMap<u64, ReadFlight>,
     pub(super) reconcile: Reconcile,
+    /// Objects that members in sync have, as far as somebody who joins had to wait for that (AN4).
+    pub(super) known: BTreeSet<u32>,
     /// Objects and first blocks of what is being healed.
     pub(super) healing: BTreeSet<(u32, u32)>,
     pub(super) next: u64,
@@ -103,6 +105,7 @@ impl Attachment {
             flights: BTreeMap::new(),
             reads: BTreeMap::new(),
             reconcile: Reconcile::default(),
+            known: BTreeSet::new(),
             healing: BTreeSet::new(),
             next: 0,
             told: BTreeMap::new(),
@@ -293,7 +296,7 @@ impl Attachment {
     fn write_map_page(&mut self, context: &mut Context, page: u32, data: sheepdog_proto::Payload) {
         let oid = Oid::map(self.vid, 0);
         let mutation = Mutation::write(oid, page, data);
-        self.start_flight(context, oid, mutation, Then::MapPage(page));
+        self.start_flight(context, oid, (mutation, Needs::Nothing), Then::MapPage(page));
     }
 
     pub(super) fn finish_drain(&mut self, context: &mut Context) {

@@ -6,13 +6,16 @@
 //!            same stamp, to all members of the new one;
 //!   F1       a flight never gives up: it waits for members, for the log, for room.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sheepdog_proto::peer::{PeerError, Reply, ReplyBody, RequestBody};
 use sheepdog_proto::{BLOCK_BYTES, Oid, Payload, Stamp, View, block_checksum};
 
 use super::attachment::Attachment;
 use super::{Context, Place, Purpose, Unfit, request};
+
+/// Most objects remembered to exist.
+const KNOWN_MAX: usize = 1 << 16;
 
 /// What happens when a flight has landed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +26,8 @@ pub(super) enum Then {
     MapPage(u32),
     /// An object is being settled.
     Reconcile(Oid),
+    /// An object begins anew (`anew`).
+    Begin,
 }
 
 /// Change of an object, its stamp still to be given.
@@ -31,6 +36,15 @@ pub(super) enum Mutation {
     Write { first: u32, data: Payload, checksums: Vec<u32> },
     Hole { first: u32, count: u32 },
     Reset,
+}
+
+/// What a change takes for granted about its object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Needs {
+    /// Nothing: it makes the object, or begins it anew.
+    Nothing,
+    /// That it exists on members in sync (`anew`).
+    Object,
 }
 
 impl Mutation {
@@ -42,19 +56,26 @@ impl Mutation {
         Self::Write { first, data, checksums }
     }
 
-    fn body(&self, oid: Oid, object_shift: u8, stamp: Stamp) -> RequestBody {
+    fn body(&self, oid: Oid, object_shift: u8, stamp: Stamp, needs: Needs) -> RequestBody {
+        let must_exist = needs == Needs::Object;
         match self {
             Self::Write { first, data, checksums } => RequestBody::Write {
                 oid,
                 object_shift,
                 first_block: *first,
                 stamp,
+                must_exist,
                 checksums: checksums.clone(),
                 data: data.clone(),
             },
-            Self::Hole { first, count } => {
-                RequestBody::Hole { oid, object_shift, first_block: *first, count: *count, stamp }
-            }
+            Self::Hole { first, count } => RequestBody::Hole {
+                oid,
+                object_shift,
+                first_block: *first,
+                count: *count,
+                stamp,
+                must_exist,
+            },
             Self::Reset => RequestBody::Reset { oid, stamp },
         }
     }
@@ -63,16 +84,41 @@ impl Mutation {
 /// One mutation under way.
 #[derive(Debug)]
 pub(super) struct Flight {
-    oid: Oid,
-    mutation: Mutation,
+    pub(super) oid: Oid,
+    pub(super) mutation: Mutation,
+    pub(super) needs: Needs,
     pub(super) stamp: Stamp,
-    then: Then,
+    /// Stamps that are complete with it: those it had before, and of the reset before it (`anew`).
+    pub(super) former: Vec<Stamp>,
+    pub(super) then: Then,
     /// The view it was sent under; `None` while it waits.
-    view: Option<View>,
+    pub(super) view: Option<View>,
     /// Who has not acknowledged, and under which request.
-    pending: BTreeMap<Place, u64>,
+    pub(super) pending: BTreeMap<Place, u64>,
+    /// Who joins, and is told when a member in sync has the object (AN4).
+    later: Vec<Place>,
     /// Who refused it for the moment.
     refused: Vec<Place>,
+    /// Who is in sync and does not have the object.
+    pub(super) missing: BTreeSet<Place>,
+}
+
+impl Flight {
+    pub(super) const fn new(oid: Oid, mutation: Mutation, stamp: Stamp, then: Then) -> Self {
+        Self {
+            oid,
+            mutation,
+            needs: Needs::Nothing,
+            stamp,
+            former: Vec::new(),
+            then,
+            view: None,
+            pending: BTreeMap::new(),
+            later: Vec::new(),
+            refused: Vec::new(),
+            missing: BTreeSet::new(),
+        }
+    }
 }
 
 impl Attachment {
@@ -81,27 +127,17 @@ impl Attachment {
         &mut self,
         context: &mut Context,
         oid: Oid,
-        mutation: Mutation,
-        then: Then,
-    ) -> Stamp {
-        let stamp = self.sequencer.start();
-        self.launch(context, oid, mutation, stamp, then);
-        stamp
-    }
-
-    /// Starts a mutation under a given stamp (reconcile).
-    pub(super) fn launch(
-        &mut self,
-        context: &mut Context,
-        oid: Oid,
-        mutation: Mutation,
-        stamp: Stamp,
+        (mutation, needs): (Mutation, Needs),
         then: Then,
     ) {
+        let stamp = self.sequencer.start();
+        self.launch(context, Flight { needs, ..Flight::new(oid, mutation, stamp, then) });
+    }
+
+    /// Starts a flight whose stamp is given.
+    pub(super) fn launch(&mut self, context: &mut Context, flight: Flight) {
         let id = self.fresh();
-        let (pending, refused) = (BTreeMap::new(), Vec::new());
-        self.flights
-            .insert(id, Flight { oid, mutation, stamp, then, view: None, pending, refused });
+        self.flights.insert(id, flight);
         if let Err(why) = self.send_flight(context, id) {
             context.count(why);
         }
@@ -110,22 +146,40 @@ impl Attachment {
     /// Sends a flight to the whole write set, if the group is fit for it.
     fn send_flight(&mut self, context: &mut Context, id: u64) -> Result<(), Unfit> {
         let Some(flight) = self.flights.get(&id) else { return Ok(()) };
-        let Some((view, places)) = writable(context, flight.oid)? else { return Ok(()) };
-        let shift = self.object_shift(flight.oid);
-        let body = flight.mutation.body(flight.oid, shift, flight.stamp);
-        let stable = self.sequencer.stable();
-        let mut pending = BTreeMap::new();
-        for place in places {
-            self.told.entry(place).or_default();
-            let message = request(self.vid, self.generation, view, stable, body.clone());
-            pending.insert(place, context.send(place, Purpose::Flight(id), message));
-        }
+        let Some(set) = writable(context, flight.oid)? else { return Ok(()) };
+        let WriteSet { view, in_sync, joiners } = set;
+        let waits = flight.needs == Needs::Object && !self.known.contains(&flight.oid.index());
+        let (now, later) =
+            if waits { (in_sync, joiners) } else { ([in_sync, joiners].concat(), Vec::new()) };
         if let Some(flight) = self.flights.get_mut(&id) {
             flight.view = Some(view);
-            flight.pending = pending;
+            flight.later = later;
             flight.refused.clear();
+            flight.missing.clear();
         }
+        now.into_iter().for_each(|place| self.send_flight_to(context, id, place));
         Ok(())
+    }
+
+    fn send_flight_to(&mut self, context: &mut Context, id: u64, place: Place) {
+        let Some(flight) = self.flights.get(&id) else { return };
+        let Some(view) = flight.view else { return };
+        self.told.entry(place).or_default();
+        let shift = self.object_shift(flight.oid);
+        let body = flight.mutation.body(flight.oid, shift, flight.stamp, flight.needs);
+        let message = request(self.vid, self.generation, view, self.sequencer.stable(), body);
+        let sent = context.send(place, Purpose::Flight(id), message);
+        if let Some(flight) = self.flights.get_mut(&id) {
+            flight.pending.insert(place, sent);
+        }
+    }
+
+    /// A member in sync has changed the object, so all have it (AN4).
+    fn note_known(&mut self, index: u32) {
+        if self.known.len() >= KNOWN_MAX {
+            self.known.clear(); // the next changes wait once more
+        }
+        self.known.insert(index);
     }
 
     /// Size shift of an object: map objects are 4 MiB whatever the VDI's objects are.
@@ -147,13 +201,23 @@ impl Attachment {
         match &reply.result {
             Ok(ReplyBody::Done) => {
                 flight.pending.remove(&place);
-                if flight.pending.is_empty() {
+                let later = std::mem::take(&mut flight.later);
+                if !later.is_empty() {
+                    let index = flight.oid.index();
+                    self.note_known(index);
+                    later.into_iter().for_each(|place| self.send_flight_to(context, id, place));
+                } else if flight.pending.is_empty() {
                     self.land(context, id);
                 }
             }
             Err(PeerError::Full) => {
                 context.waits.no_space += 1;
                 flight.refused.push(place);
+            }
+            Err(PeerError::Missing) => {
+                flight.refused.push(place);
+                flight.missing.insert(place);
+                self.begin_anew(context, id);
             }
             // A stale view or generation is answered by the log; the rest is tried again.
             Ok(_) | Err(_) => flight.refused.push(place),
@@ -162,16 +226,19 @@ impl Attachment {
 
     fn land(&mut self, context: &mut Context, id: u64) {
         let Some(flight) = self.flights.remove(&id) else { return };
+        let mut stamps = flight.former;
+        stamps.push(flight.stamp);
         match flight.then {
-            Then::Piece(piece) => self.handle_landed(context, piece),
+            Then::Piece(piece) => self.handle_landed(context, piece, stamps),
+            Then::Begin => {} // complete with what follows it
             Then::MapPage(page) => {
-                self.complete(flight.stamp);
+                stamps.iter().for_each(|stamp| self.complete(*stamp));
                 for piece in self.map.finish_write(page) {
                     self.handle_map_durable(context, piece);
                 }
             }
             Then::Reconcile(oid) => {
-                self.complete(flight.stamp);
+                stamps.iter().for_each(|stamp| self.complete(*stamp));
                 self.handle_repaired(oid);
             }
         }
@@ -210,16 +277,10 @@ impl Attachment {
     }
 
     fn resend_flight(&mut self, context: &mut Context, id: u64, place: Place) {
-        let Some(flight) = self.flights.get(&id) else { return };
-        let (Some(view), Some(sent)) = (flight.view, flight.pending.get(&place)) else { return };
+        let sent = self.flights.get(&id).and_then(|flight| flight.pending.get(&place));
+        let Some(sent) = sent else { return };
         context.outstanding.remove(sent);
-        let shift = self.object_shift(flight.oid);
-        let body = flight.mutation.body(flight.oid, shift, flight.stamp);
-        let message = request(self.vid, self.generation, view, self.sequencer.stable(), body);
-        let sent = context.send(place, Purpose::Flight(id), message);
-        if let Some(flight) = self.flights.get_mut(&id) {
-            flight.pending.insert(place, sent);
-        }
+        self.send_flight_to(context, id, place);
     }
 
     /// Tries again what a member refused for the moment.
@@ -238,10 +299,18 @@ impl Attachment {
     }
 }
 
-/// View and write set of an object, if writes may go now.
-fn writable(context: &mut Context, oid: Oid) -> Result<Option<(View, Vec<Place>)>, Unfit> {
+/// The write set of an object.
+struct WriteSet {
+    view: View,
+    in_sync: Vec<Place>,
+    joiners: Vec<Place>,
+}
+
+/// Who must have a change of an object, if it may be written now.
+fn writable(context: &mut Context, oid: Oid) -> Result<Option<WriteSet>, Unfit> {
     let state = context.state.clone();
     let Some((pg, group)) = state.group_of(oid) else { return Ok(None) };
     context.check_fit(pg, group)?;
-    Ok(Some((group.view, context.write_set(pg, group))))
+    let (in_sync, joiners) = (context.readers(pg, group), context.joiners(pg, group));
+    Ok(Some(WriteSet { view: group.view, in_sync, joiners }))
 }

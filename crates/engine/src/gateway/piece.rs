@@ -16,7 +16,7 @@ use sheepdog_proto::{BLOCK_BYTES, Buffer, Oid, Payload, Stamp};
 use super::Context;
 use super::attachment::Attachment;
 use super::cut::{BLOCK, Cut, PIECE_BLOCKS, cut, split_edges};
-use super::flight::{Mutation, Then};
+use super::flight::{Mutation, Needs, Then};
 use super::heal::HEAL;
 use super::lock::Claim;
 use super::read::ReadThen;
@@ -190,9 +190,11 @@ impl Attachment {
             }
             Work::Hole => {
                 let mutation = Mutation::Hole { first: blocks.start, count };
-                self.mutate(context, id, mutation);
+                self.mutate(context, id, mutation, Needs::Object);
             }
-            Work::Reset | Work::Unmap => self.mutate(context, id, Mutation::Reset),
+            Work::Reset | Work::Unmap => {
+                self.mutate(context, id, Mutation::Reset, Needs::Nothing);
+            }
         }
     }
 
@@ -200,6 +202,7 @@ impl Attachment {
         let Some(piece) = self.pieces.get(&id) else { return };
         let (index, first) = (piece.index, piece.blocks.start);
         let oid = Oid::data(self.vid, index);
+        let mut needs = Needs::Object;
         if self.map.has(index) {
             if !self.map.is_durable(index) {
                 self.wait_more(id);
@@ -208,9 +211,10 @@ impl Attachment {
         } else {
             self.wait_more(id);
             self.map.change(index, true, Some(id));
-            self.mutate(context, id, Mutation::Reset); // BASE
+            self.mutate(context, id, Mutation::Reset, Needs::Nothing); // BASE
+            needs = Needs::Nothing;
         }
-        self.mutate(context, id, Mutation::write(oid, first, data));
+        self.mutate(context, id, Mutation::write(oid, first, data), needs);
     }
 
     fn wait_more(&mut self, id: u64) {
@@ -219,19 +223,17 @@ impl Attachment {
         }
     }
 
-    fn mutate(&mut self, context: &mut Context, id: u64, mutation: Mutation) {
+    fn mutate(&mut self, context: &mut Context, id: u64, mutation: Mutation, needs: Needs) {
         let Some(piece) = self.pieces.get_mut(&id) else { return };
         piece.waits += 1;
         let oid = Oid::data(self.vid, piece.index);
-        let stamp = self.start_flight(context, oid, mutation, Then::Piece(id));
-        if let Some(piece) = self.pieces.get_mut(&id) {
-            piece.stamps.push(stamp);
-        }
+        self.start_flight(context, oid, (mutation, needs), Then::Piece(id));
     }
 
-    /// The piece's flight has landed.
-    pub(super) fn handle_landed(&mut self, context: &mut Context, id: u64) {
+    /// A flight of the piece has landed; its stamps are complete with the piece.
+    pub(super) fn handle_landed(&mut self, context: &mut Context, id: u64, stamps: Vec<Stamp>) {
         let Some(piece) = self.pieces.get_mut(&id) else { return };
+        piece.stamps.extend(stamps);
         if matches!(piece.work, Work::Reset) {
             // Only now: an entry without object reads as zeros, an object without entry would
             // bring old data back with the next first write.

@@ -26,7 +26,7 @@ use sheepdog_proto::peer::{
 use sheepdog_proto::{BLOCK_BYTES, ObjectKind, Oid, Payload, PgId, Stamp, View};
 
 use super::attachment::{Attachment, Phase};
-use super::flight::{Mutation, Then};
+use super::flight::{Flight, Mutation, Needs, Then};
 use super::read::verified;
 use super::{Context, Place, Purpose, request};
 use crate::state::{ClusterState, OBJECT_SHIFTS};
@@ -218,7 +218,8 @@ impl Attachment {
                 job.runs.retain(|_| !absent);
             }
             let stamp = if absent { self.sequencer.start() } else { reset }; // N2, N3
-            self.launch(context, oid, Mutation::Reset, stamp, Then::Reconcile(oid));
+            let then = Then::Reconcile(oid);
+            self.launch(context, Flight::new(oid, Mutation::Reset, stamp, then));
         } else if let Some((first, count)) = run {
             self.compare(context, oid, first, count);
         }
@@ -309,13 +310,13 @@ impl Attachment {
         }
         job.failures = 0;
         job.runs.pop();
-        let repairs: Vec<Mutation> = (0..count)
+        let repairs: Vec<(Mutation, Needs)> = (0..count)
             .filter_map(|at| repair(oid, first, at as usize, &got, has_joiners))
             .collect();
         job.step = Step::Flying { left: repairs.len() };
         self.reconcile.stir();
-        for mutation in repairs {
-            self.start_flight(context, oid, mutation, Then::Reconcile(oid)); // N2
+        for repair in repairs {
+            self.start_flight(context, oid, repair, Then::Reconcile(oid)); // N2
         }
     }
 
@@ -404,23 +405,26 @@ fn repair(
     position: usize,
     got: &[Copy],
     has_joiners: bool,
-) -> Option<Mutation> {
+) -> Option<(Mutation, Needs)> {
     let readable = || got.iter().flatten();
     let metas = || readable().filter_map(|(blocks, _)| blocks.get(position));
     let newest = metas().map(|meta| meta.stamp).max()?;
     let absent = metas().all(|meta| meta.state == BlockState::Absent);
-    if absent && !has_joiners && got.iter().all(Option::is_some) {
+    let is_sure = absent && got.iter().all(Option::is_some);
+    if is_sure && !has_joiners {
         return None;
     }
     let is_newest = |blocks: &[BlockMeta]| blocks.get(position).map(|b| b.stamp) == Some(newest);
     let (blocks, data) = readable().find(|(blocks, _)| is_newest(blocks))?;
     let number = first + position as u32;
     if blocks.get(position)?.state != BlockState::Data {
-        return Some(Mutation::Hole { first: number, count: 1 });
+        // If nobody has the block, perhaps nobody has the object.
+        let needs = if is_sure { Needs::Object } else { Needs::Nothing };
+        return Some((Mutation::Hole { first: number, count: 1 }, needs));
     }
     let before = blocks.iter().take(position).filter(|b| b.state == BlockState::Data).count();
     let at = before * BLOCK_BYTES;
-    Some(Mutation::write(oid, number, data.slice(at..at + BLOCK_BYTES)))
+    Some((Mutation::write(oid, number, data.slice(at..at + BLOCK_BYTES)), Needs::Nothing))
 }
 
 /// Neighbouring blocks together, at most [`RUN_BLOCKS`] each.

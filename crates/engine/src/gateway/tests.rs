@@ -1,5 +1,6 @@
 //! The gateway against whole herds: scenarios by name, and seeds at random.
 
+mod anew;
 mod bookkeeping;
 mod broken;
 mod chaos;

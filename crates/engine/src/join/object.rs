@@ -149,7 +149,14 @@ impl Joiner {
             self.change(oid, Local::Change { body, is_settled: !unstable.contains(&base) });
         }
         for (first_block, stamp) in holes {
-            let body = RequestBody::Hole { oid, object_shift: shift, first_block, count: 1, stamp };
+            let body = RequestBody::Hole {
+                oid,
+                object_shift: shift,
+                first_block,
+                count: 1,
+                stamp,
+                must_exist: false,
+            };
             self.change(oid, Local::Change { body, is_settled: !unstable.contains(&stamp) });
         }
     }
@@ -216,6 +223,7 @@ impl Joiner {
                 object_shift: shift,
                 first_block: run.first_block,
                 stamp: run.stamp,
+                must_exist: false,
                 checksums: run.checksums,
                 data,
             };

@@ -82,8 +82,16 @@ impl Scene {
         let (object_shift, first_block, count) = (22, 0, 1);
         let (checksums, data) = (Vec::new(), sheepdog_proto::Payload::empty());
         let bodies = vec![
-            RequestBody::Write { oid, object_shift, first_block, stamp, checksums, data },
-            RequestBody::Hole { oid, object_shift, first_block, count, stamp },
+            RequestBody::Write {
+                oid,
+                object_shift,
+                first_block,
+                stamp,
+                must_exist: false,
+                checksums,
+                data,
+            },
+            RequestBody::Hole { oid, object_shift, first_block, count, stamp, must_exist: false },
             RequestBody::Reset { oid, stamp },
             RequestBody::Read { oid, first_block, count },
         ];

@@ -49,6 +49,8 @@ pub enum RequestBody {
         first_block: u32,
         /// Order of the write.
         stamp: Stamp,
+        /// An in-sync member that does not have the object refuses ([`PeerError::Missing`]).
+        must_exist: bool,
         /// Checksum of each block, made by the gateway.
         checksums: Vec<u32>,
         /// The blocks.
@@ -66,6 +68,8 @@ pub enum RequestBody {
         count: u32,
         /// Order of the write.
         stamp: Stamp,
+        /// As in `Write`.
+        must_exist: bool,
     },
     /// Everything older than `stamp` is gone from the object; done means durable.
     Reset {
@@ -185,6 +189,8 @@ pub enum PeerError {
     Full,
     /// The request makes no sense.
     Invalid,
+    /// The replica is in sync and does not have the object, which was said to exist.
+    Missing,
 }
 
 /// The answer to a request.
@@ -231,8 +237,17 @@ impl Request {
         let mut meta = Writer::new();
         let mut payload = None;
         match &self.body {
-            RequestBody::Write { oid, object_shift, first_block, stamp, checksums, data } => {
+            RequestBody::Write {
+                oid,
+                object_shift,
+                first_block,
+                stamp,
+                must_exist,
+                checksums,
+                data,
+            } => {
                 header.kind = WRITE;
+                header.must_exist = *must_exist;
                 header.oid = oid.get();
                 header.object_shift = *object_shift;
                 (header.first_block, header.count) = (*first_block, checksums.len() as u32);
@@ -242,8 +257,9 @@ impl Request {
                 });
                 payload = Some(data);
             }
-            RequestBody::Hole { oid, object_shift, first_block, count, stamp } => {
+            RequestBody::Hole { oid, object_shift, first_block, count, stamp, must_exist } => {
                 header.kind = HOLE;
+                header.must_exist = *must_exist;
                 header.oid = oid.get();
                 header.object_shift = *object_shift;
                 (header.first_block, header.count) = (*first_block, *count);
@@ -296,9 +312,15 @@ impl Request {
                     return Err(WireError::Invalid("length of a write"));
                 }
                 let checksums = (0..count).map(|_| r.u32()).collect::<Result<_, _>>()?;
-                let (object_shift, stamp) = (header.object_shift, header.stamp);
-                let oid = oid(header.oid)?;
-                RequestBody::Write { oid, object_shift, first_block, stamp, checksums, data }
+                RequestBody::Write {
+                    oid: oid(header.oid)?,
+                    object_shift: header.object_shift,
+                    first_block,
+                    stamp: header.stamp,
+                    must_exist: header.must_exist,
+                    checksums,
+                    data,
+                }
             }
             HOLE => RequestBody::Hole {
                 oid: oid(header.oid)?,
@@ -306,6 +328,7 @@ impl Request {
                 first_block,
                 count: header.count,
                 stamp: header.stamp,
+                must_exist: header.must_exist,
             },
             RESET => RequestBody::Reset { oid: oid(header.oid)?, stamp: header.stamp },
             READ => {
@@ -524,6 +547,7 @@ const fn status(error: PeerError) -> (u16, View) {
         PeerError::Corrupt => (4, View(0)),
         PeerError::Full => (5, View(0)),
         PeerError::Invalid => (6, View(0)),
+        PeerError::Missing => (7, View(0)),
     }
 }
 
@@ -535,6 +559,7 @@ const fn error(status: u16, view: View) -> Result<PeerError, WireError> {
         4 => PeerError::Corrupt,
         5 => PeerError::Full,
         6 => PeerError::Invalid,
+        7 => PeerError::Missing,
         _ => return Err(WireError::Invalid("status of a peer reply")),
     })
 }

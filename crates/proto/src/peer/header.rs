@@ -41,6 +41,8 @@ pub struct Header {
     pub count: u32,
     /// Object size 2^this.
     pub object_shift: u8,
+    /// An in-sync member that does not have the object shall refuse to change it.
+    pub must_exist: bool,
     /// Data bytes that follow the metadata.
     pub data_bytes: u32,
     /// Metadata bytes that follow the header.
@@ -58,7 +60,7 @@ impl Header {
         w.u64(self.view.0).u64(self.stamp.get()).u64(self.stable.get());
         w.u32(self.generation.0).u32(self.first_block).u32(self.count);
         // Role of an erasure-coded strip (always 0), then the authentication slot, both reserved.
-        w.u8(self.object_shift).u8(0).zeros(2).zeros(16);
+        w.u8(self.object_shift).u8(0).u8(u8::from(self.must_exist)).zeros(1).zeros(16);
         w.u32(self.data_bytes).u32(self.meta_bytes).u32(self.meta_checksum);
         let mut bytes = w.finish();
         debug_assert_eq!(bytes.len(), CRC_OFFSET);
@@ -96,7 +98,13 @@ impl Header {
         header.first_block = r.u32()?;
         header.count = r.u32()?;
         header.object_shift = r.u8()?;
-        r.zeros(19)?;
+        r.zeros(1)?;
+        header.must_exist = match r.u8()? {
+            0 => false,
+            1 => true,
+            _ => return Err(WireError::Invalid("flags of a peer message")),
+        };
+        r.zeros(17)?;
         header.data_bytes = r.u32()?;
         header.meta_bytes = r.u32()?;
         header.meta_checksum = r.u32()?;

@@ -16,8 +16,23 @@ fn requests() -> Vec<Request> {
     let checksums =
         (0..2).map(|i| block_checksum(oid(), 7 + i, &data[..BLOCK_BYTES])).collect::<Vec<_>>();
     let bodies = [
-        RequestBody::Write { oid: oid(), object_shift: 22, first_block: 7, stamp, checksums, data },
-        RequestBody::Hole { oid: oid(), object_shift: 22, first_block: 1, count: 1023, stamp },
+        RequestBody::Write {
+            oid: oid(),
+            object_shift: 22,
+            first_block: 7,
+            stamp,
+            must_exist: true,
+            checksums,
+            data,
+        },
+        RequestBody::Hole {
+            oid: oid(),
+            object_shift: 22,
+            first_block: 1,
+            count: 1023,
+            stamp,
+            must_exist: false,
+        },
         RequestBody::Reset { oid: oid(), stamp },
         RequestBody::Read { oid: oid(), first_block: 0, count: 4 },
         RequestBody::Barrier { index: 77 },
@@ -198,6 +213,7 @@ fn the_documented_offsets_are_those_of_the_code() {
         first_block: 9,
         count: 10,
         object_shift: 22,
+        must_exist: true,
         data_bytes: 11,
         meta_bytes: 12,
         meta_checksum: 13,
@@ -215,6 +231,7 @@ fn the_documented_offsets_are_those_of_the_code() {
         ("first block", 9),
         ("count", 10),
         ("object size shift", 22),
+        ("1: an in-sync member", 1),
         ("data bytes", 11),
         ("metadata bytes", 12),
         ("CRC-32C of the metadata", 13),

@@ -10,7 +10,7 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use sheepdog_engine::replica::{Admission, admit};
+use sheepdog_engine::replica::{Admission, admit, must_exist};
 use sheepdog_proto::Stamp;
 use sheepdog_proto::peer::{PeerError, Reply, Request, RequestBody};
 use sheepdog_store as store;
@@ -82,13 +82,16 @@ impl Shard {
         let bytes = serve::payload_bytes(&body);
         let changed = body.oid().filter(|_| !matches!(body, RequestBody::Read { .. }));
         let is_list = matches!(body, RequestBody::Barrier { .. });
-        let Some(store_request) = serve::store_request(vid, generation, view, body) else { return };
+        let must_exist = must_exist(self.shared.me.node, &self.state.borrow(), &body);
+        let Some(request) = serve::store_request(vid, generation, view, body) else { return };
+        let request =
+            if must_exist { store::Request::Existing(Box::new(request)) } else { request };
         let then = if is_list {
             Then::ReplyList { reply_to, id, state: self.state() }
         } else {
             Then::Reply { reply_to, id, bytes, started, changed }
         };
-        self.push_store(store_request, then);
+        self.push_store(request, then);
     }
 
     /// Sends an answer on its way.

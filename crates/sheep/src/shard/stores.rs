@@ -147,6 +147,11 @@ impl Stores {
                 (Some(new), true) => return self.push_to([own, new].into_iter(), request, then),
                 (Some(new), false) => {
                     own.push(request.clone(), then);
+                    // What the new disk does not have yet exists all the same.
+                    let request = match request {
+                        Request::Existing(inner) => *inner,
+                        other => other,
+                    };
                     new.push(request, Then::Doubled { id: other.id });
                 }
                 (None, _) => return Some((then, Err(failure("its new disk is not there")))),

@@ -103,7 +103,7 @@ fn check(request: &Request) -> Result<(), StoreError> {
             Span::check(*oid, *object_shift, (*first_block, *count), *stamp, *view)?;
         }
         Request::Reset { stamp, .. } => check_stamp(*stamp)?,
-        Request::Settled(inner) => check(inner)?,
+        Request::Settled(inner) | Request::Existing(inner) => check(inner)?,
         _ => {}
     }
     Ok(())
@@ -123,6 +123,7 @@ fn log_bytes_max(request: &Request) -> u64 {
             }
             _ => log_bytes_max(inner),
         },
+        Request::Existing(inner) => log_bytes_max(inner),
         Request::Undo { changes } => log_bytes_max_of(changes.len() as u64, false),
         Request::Drop { oids, .. } => log_bytes_max_of(oids.len() as u64, false),
         _ => SLACK_BYTES,

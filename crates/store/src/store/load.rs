@@ -86,7 +86,7 @@ impl Store {
             | Request::Drop { .. }
             | Request::Raise { .. } => return Vec::new(),
             Request::Undo { changes } => return pages_of_changes(changes),
-            Request::Settled(inner) => return self.pages_needed(inner),
+            Request::Settled(inner) | Request::Existing(inner) => return self.pages_needed(inner),
         };
         if check_range(oid, Shape::LARGEST, first, count).is_err() {
             return Vec::new(); // It will be refused.

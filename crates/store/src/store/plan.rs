@@ -165,6 +165,13 @@ impl Store {
                 self.is_settled = false;
                 planned
             }
+            Request::Existing(inner) => {
+                if let Some(oid) = inner.oid().filter(|oid| !self.will_exist(*oid)) {
+                    return Err(Refusal::Missing(oid).into());
+                }
+                let (request, pages) = (*inner, Vec::new());
+                self.plan(Queued { token, request, pages, attempts, has_waited })
+            }
             Request::Forget { bucket } => {
                 self.plan_forgetting(token, vec![Record::Forget { bucket }]);
                 Ok(())
@@ -244,6 +251,13 @@ impl Store {
             entry.is_absent() || entry.stamp < span.stamp
         };
         span.blocks().filter(is_newer).collect()
+    }
+
+    /// Whether an object exists when all that is under way has ended.
+    fn will_exist(&self, oid: Oid) -> bool {
+        let base = self.pending.base(&self.contents, oid);
+        let shape = self.pending.shape(&self.contents, oid);
+        shape.or_else(|| self.placings.shape(oid, base)).is_some()
     }
 
     /// Refuses a change of another size than the object has, or gets from what is under way.
@@ -418,7 +432,7 @@ pub(super) fn is_change(request: &Request) -> bool {
         Request::Write { .. } | Request::Hole { .. } => true,
         Request::Reset { .. } | Request::Forget { .. } => true,
         Request::Undo { .. } | Request::Drop { .. } | Request::Raise { .. } => true,
-        Request::Settled(inner) => is_change(inner),
+        Request::Settled(inner) | Request::Existing(inner) => is_change(inner),
         _ => false,
     }
 }
@@ -427,7 +441,11 @@ pub(super) fn is_change(request: &Request) -> bool {
 pub(super) const fn grows_list(request: &Request) -> bool {
     matches!(
         request,
-        Request::Write { .. } | Request::Hole { .. } | Request::Reset { .. } | Request::Settled(_)
+        Request::Write { .. }
+            | Request::Hole { .. }
+            | Request::Reset { .. }
+            | Request::Settled(_)
+            | Request::Existing(_)
     )
 }
 

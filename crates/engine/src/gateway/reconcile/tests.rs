@@ -21,8 +21,8 @@ fn check(copies: &[Copy], expect: &str) {
 fn check_beside(has_joiners: bool, copies: &[Copy], expect: &str) {
     let found = match repair(oid(), 5, 0, copies, has_joiners) {
         None => "none".to_owned(),
-        Some(Mutation::Write { first: 5, data, .. }) => data[0].to_string(),
-        Some(Mutation::Hole { first: 5, count: 1 }) => "hole".to_owned(),
+        Some((Mutation::Write { first: 5, data, .. }, _)) => data[0].to_string(),
+        Some((Mutation::Hole { first: 5, count: 1 }, _)) => "hole".to_owned(),
         Some(other) => format!("{other:?}"),
     };
     assert_eq!(found, expect, "{copies:?}");

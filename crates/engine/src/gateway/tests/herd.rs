@@ -19,7 +19,7 @@ use super::memory::Memory;
 use super::random::Random;
 use super::show::{describe, name, show, show_answer, show_reply};
 use crate::join::{JOINER_ID, Joiner, Local};
-use crate::replica::{Admission, admit, lists};
+use crate::replica::{Admission, admit, lists, must_exist};
 use crate::state::{ClusterState, Outcome};
 use crate::volume::{Answer, Operation, Refusal};
 
@@ -478,6 +478,11 @@ impl Herd {
             return Ok(self.list_groups(place, *policy, *after, partitions));
         }
         let store = &mut self.sheep[usize::from(place.node.0)].stores[usize::from(place.shard)];
+        if must_exist(place.node, &self.states[applied], body)
+            && body.oid().is_some_and(|oid| !store.has(oid))
+        {
+            return Err(PeerError::Missing);
+        }
         let mut result = store.execute(*vid, *generation, (*stable, *view), body);
         if let Ok(ReplyBody::Unstable(list)) = &mut result {
             let (me, state) = (place.node, &self.states[applied]);

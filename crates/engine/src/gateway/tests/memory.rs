@@ -316,6 +316,10 @@ impl Memory {
         rots && self.rotten.insert((oid, number))
     }
 
+    pub(super) fn has(&self, oid: Oid) -> bool {
+        self.objects.contains_key(&oid)
+    }
+
     /// What is kept of a block, `None` if it is absent.
     pub(super) fn block(&self, oid: Oid, number: u32) -> Option<(Stamp, Option<Payload>)> {
         let block = self.objects.get(&oid)?.blocks.get(&number)?;

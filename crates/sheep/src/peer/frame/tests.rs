@@ -18,6 +18,7 @@ fn write(id: u64, blocks: usize) -> Request {
             object_shift: 22,
             first_block: 0,
             stamp: Stamp::new(Generation(1), id),
+            must_exist: true,
             checksums,
             data,
         },
