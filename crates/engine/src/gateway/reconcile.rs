@@ -62,6 +62,8 @@ enum Step {
 #[derive(Debug)]
 struct Job {
     reset: Stamp,
+    /// The object was reset here, so it may exist on some members only.
+    was_reset: bool,
     runs: Vec<(u32, u32)>,
     step: Step,
     /// How often no member could read the current run.
@@ -185,7 +187,8 @@ impl Attachment {
             if known && !self.reconcile.jobs.contains_key(&oid) && self.is_fit(context, oid) {
                 let Some(found) = self.reconcile.found.remove(&oid) else { continue };
                 let (reset, runs) = (found.reset, runs(&found.blocks));
-                let job = Job { reset, runs, step: Step::Wait, failures: 0 };
+                let was_reset = reset > Stamp::NONE;
+                let job = Job { reset, was_reset, runs, step: Step::Wait, failures: 0 };
                 self.reconcile.jobs.insert(oid, job);
             }
         }
@@ -310,9 +313,9 @@ impl Attachment {
         }
         job.failures = 0;
         job.runs.pop();
-        let repairs: Vec<(Mutation, Needs)> = (0..count)
-            .filter_map(|at| repair(oid, first, at as usize, &got, has_joiners))
-            .collect();
+        let others = Others { has_joiners, may_lack_object: job.was_reset };
+        let repairs: Vec<(Mutation, Needs)> =
+            (0..count).filter_map(|at| repair(oid, first, at as usize, &got, others)).collect();
         job.step = Step::Flying { left: repairs.len() };
         self.reconcile.stir();
         for repair in repairs {
@@ -397,6 +400,14 @@ impl Job {
     }
 }
 
+/// What a repair must know of the members besides their copies of the block.
+#[derive(Clone, Copy, Debug)]
+struct Others {
+    has_joiners: bool,
+    /// Some may have the object, others not.
+    may_lack_object: bool,
+}
+
 /// What makes one block equal everywhere (N2). Where all in-sync members have none nothing need be
 /// done, unless a joiner may have one.
 fn repair(
@@ -404,14 +415,14 @@ fn repair(
     first: u32,
     position: usize,
     got: &[Copy],
-    has_joiners: bool,
+    others: Others,
 ) -> Option<(Mutation, Needs)> {
     let readable = || got.iter().flatten();
     let metas = || readable().filter_map(|(blocks, _)| blocks.get(position));
     let newest = metas().map(|meta| meta.stamp).max()?;
     let absent = metas().all(|meta| meta.state == BlockState::Absent);
     let is_sure = absent && got.iter().all(Option::is_some);
-    if is_sure && !has_joiners {
+    if is_sure && !others.has_joiners {
         return None;
     }
     let is_newest = |blocks: &[BlockMeta]| blocks.get(position).map(|b| b.stamp) == Some(newest);
@@ -419,7 +430,8 @@ fn repair(
     let number = first + position as u32;
     if blocks.get(position)?.state != BlockState::Data {
         // If nobody has the block, perhaps nobody has the object.
-        let needs = if is_sure { Needs::Object } else { Needs::Nothing };
+        let is_strict = is_sure && !others.may_lack_object;
+        let needs = if is_strict { Needs::Object } else { Needs::Nothing };
         return Some((Mutation::Hole { first: number, count: 1 }, needs));
     }
     let before = blocks.iter().take(position).filter(|b| b.state == BlockState::Data).count();

@@ -80,7 +80,8 @@ impl World {
             if self.log.buried.contains(&life) {
                 self.trace.count("append of a life whose will is in the log");
                 self.proposals.remove(&proposal);
-                return;
+                let what = Inside::Die { why: "its session has ended" };
+                return self.later(TICK, Event::Life { sheep, life, what });
             }
             self.bury_before(sheep, life); // W1
         }

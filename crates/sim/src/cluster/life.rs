@@ -260,10 +260,7 @@ impl World {
             return;
         }
         self.ended.remove(&serial);
-        let joins = me.incarnation == Incarnation(0) && self.sheep[sheep].life.is_some();
-        if !joins {
-            self.append_will(serial, me);
-        }
+        self.append_will(serial, me);
     }
 
     /// The log says that a life has ended, and takes nothing more of it (W1).

@@ -19,7 +19,8 @@ fn check(copies: &[Copy], expect: &str) {
 }
 
 fn check_beside(has_joiners: bool, copies: &[Copy], expect: &str) {
-    let found = match repair(oid(), 5, 0, copies, has_joiners) {
+    let others = Others { has_joiners, may_lack_object: false };
+    let found = match repair(oid(), 5, 0, copies, others) {
         None => "none".to_owned(),
         Some((Mutation::Write { first: 5, data, .. }, _)) => data[0].to_string(),
         Some((Mutation::Hole { first: 5, count: 1 }, _)) => "hole".to_owned(),
@@ -42,6 +43,17 @@ fn what_no_copy_has_needs_no_repair_but_for_a_joiner() {
     check_beside(true, &absent(), "hole");
     check(&[copy(0, 0, BlockState::Absent), copy(0, 3, BlockState::Absent)], "none");
     check(&[None, None], "none");
+}
+
+#[test]
+fn nobody_makes_an_object_that_nobody_has_unless_it_was_reset() {
+    let absent = [copy(0, 0, BlockState::Absent)];
+    let needs = |may_lack_object| {
+        let others = Others { has_joiners: true, may_lack_object };
+        repair(oid(), 5, 0, &absent, others).map(|(_, needs)| needs)
+    };
+    assert_eq!(needs(false), Some(Needs::Object));
+    assert_eq!(needs(true), Some(Needs::Nothing), "it may be on the joiner already");
 }
 
 #[test]
