@@ -307,8 +307,10 @@ impl Joiner {
 
     fn ask_again(&mut self, asked: Asked) {
         match &asked {
-            // A reset came while it waited (J2).
-            Asked::Change(oid, local) if self.is_below_floor(*oid, local) => {
+            // A reset came while it waited (J2), or its group is joined no more (P4).
+            Asked::Change(oid, local)
+                if self.is_below_floor(*oid, local) || self.joined_group(*oid).is_none() =>
+            {
                 self.end_change(*oid);
             }
             Asked::Step(local) | Asked::Change(_, local) => {

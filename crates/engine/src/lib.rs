@@ -7,6 +7,7 @@
 //!      [`replica`] decides what a member does with them.
 //! Not here: bytes on disks (store), sockets (sheep, attach), the log itself (cluster).
 
+pub mod absence;
 pub mod gateway;
 pub mod join;
 pub mod placement;

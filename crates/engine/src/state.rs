@@ -8,6 +8,7 @@
 //!   ACTIVATE    a lost member leaves an in-sync set only through `Act` of its current view, a
 //!               living one only through its own `Demote`;
 //!   STICKY      an in-sync set is never empty;
+//!   SETTLE      whoever is in sync stays so until all who shall be are (`target`);
 //!   JOIN        a member enters an in-sync set only through its own `Joining` and then `InSync`,
 //!               in one life, and takes every change between the two.
 //! Not here: who appends what and when (gateway, sheep).
@@ -16,6 +17,7 @@ mod catalogue;
 mod group;
 mod member;
 mod silence;
+mod target;
 
 use std::sync::Arc;
 
@@ -184,6 +186,7 @@ impl ClusterState {
                 let (by, about) = ((*node, *incarnation), (*other, *other_incarnation));
                 Ok(self.apply_silent(by, about, *is_silent))
             }
+            Command::Out { node, incarnation } => Ok(self.apply_out(*node, *incarnation)),
             Command::Shutdown { .. } => {
                 self.stopping = true;
                 Ok(Outcome::Done)
@@ -236,7 +239,13 @@ impl ClusterState {
             return Err(Refused::Invalid("object size (1 MiB to 64 MiB)"));
         }
         let view = View(self.index.0);
-        let policy = Policy::place(copies, &self.members, format.partition_bits, view)?;
+        let down = self.members.iter().filter(|member| !member.up).map(|member| member.node);
+        let down: Vec<NodeId> = down.collect();
+        let members = Arc::make_mut(&mut self.members);
+        down.into_iter().for_each(|node| members.set_out(node));
+        let candidates = self.candidates();
+        let bits = format.partition_bits;
+        let policy = Policy::place(copies, &candidates, &self.members, bits, view)?;
         Arc::make_mut(&mut self.policies).push(policy);
         self.format = Some(Arc::new(format));
         Ok(Outcome::Done)
@@ -245,6 +254,7 @@ impl ClusterState {
     fn apply_join(&mut self, command: &Command) -> Outcome {
         let incarnation = Incarnation(self.index.0);
         self.stopping = false;
+        let ring = self.candidates();
         let members = Arc::make_mut(&mut self.members);
         let (node, before) = members.join(command, incarnation);
         if let Some(before) = before {
@@ -253,6 +263,8 @@ impl ClusterState {
         }
         // INCARNATION: a restart is a new view in every group that it is still in sync with.
         self.touch_groups(node);
+        self.retarget(&ring);
+        self.settle();
         Outcome::Joined(node, incarnation)
     }
 
@@ -376,6 +388,7 @@ impl ClusterState {
             group.view = view;
             outcome = Outcome::Done;
         }
+        self.settle();
         outcome
     }
 
@@ -454,7 +467,9 @@ impl ClusterState {
             return Err(Refused::Invalid("number of redundancy classes"));
         }
         let view = View(self.index.0);
-        let policy = Policy::place(copies, &self.members, format.partition_bits, view)?;
+        let candidates = self.candidates();
+        let bits = format.partition_bits;
+        let policy = Policy::place(copies, &candidates, &self.members, bits, view)?;
         Arc::make_mut(&mut self.policies).push(policy);
         Ok(PolicyId((self.policies.len() - 1) as u8))
     }

@@ -179,6 +179,14 @@ pub enum Command {
         /// False: it hears of it again.
         is_silent: bool,
     },
+    /// A sheep has been away for long: its copies shall be made elsewhere, until it joins again.
+    /// Void if this life of it goes on or is not the last.
+    Out {
+        /// Which.
+        node: NodeId,
+        /// Its last life.
+        incarnation: Incarnation,
+    },
 }
 
 impl Command {
@@ -241,6 +249,9 @@ impl Command {
             Self::Silent { node, incarnation, other, other_incarnation, is_silent } => {
                 w.u16(15).u16(node.0).u64(incarnation.0);
                 w.u16(other.0).u64(other_incarnation.0).u8(u8::from(*is_silent));
+            }
+            Self::Out { node, incarnation } => {
+                w.u16(16).u16(node.0).u64(incarnation.0);
             }
         }
         w.finish()
@@ -313,6 +324,7 @@ impl Command {
                 groups: list(&mut r, group_and_view)?,
             },
             15 => silent(&mut r)?,
+            16 => Self::Out { node: NodeId(r.u16()?), incarnation: Incarnation(r.u64()?) },
             unknown => return Err(WireError::Version(unknown)),
         };
         r.end()?;

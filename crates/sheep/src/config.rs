@@ -89,6 +89,11 @@ pub(crate) struct Options {
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16384))]
     pub(crate) weight: Option<u32>,
 
+    /// Seconds that another sheep may be away before its copies are made on others; 0 = for ever.
+    /// It fetches what it missed whenever it returns.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub(crate) out_after: u64,
+
     /// Data threads, 1 to 64; fixed at the first start. Default: one per core, at most 4.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) shards: Option<u16>,
@@ -125,6 +130,7 @@ pub(crate) struct Config {
     pub(crate) nbd: SocketAddr,
     pub(crate) gateway: bool,
     pub(crate) weight: Option<u32>,
+    pub(crate) out_after: u64,
     pub(crate) shards: Option<u16>,
     pub(crate) record: Option<PathBuf>,
     pub(crate) engine: Engine,
@@ -160,6 +166,7 @@ impl Config {
             nbd: address(options.nbd_port),
             gateway: options.gateway,
             weight: options.weight,
+            out_after: options.out_after,
             shards: options.shards,
             record: options.record,
             engine: match options.disk_engine {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 use sheepdog_attach::door::CommandError;
 use sheepdog_cluster::{CoordinationLog, Entry, Event, Events, LogError};
+use sheepdog_engine::absence::Absences;
 use sheepdog_engine::gateway::Me;
 use sheepdog_engine::state::{ClusterState, Outcome, Refused};
 use sheepdog_proto::command::Command;
@@ -66,6 +67,9 @@ pub(crate) struct Control {
     outcomes: BTreeMap<LogIndex, Result<Outcome, Refused>>,
     waiting: BTreeMap<LogIndex, oneshot::Sender<CommandResult>>,
     silences: Silences,
+    absences: Absences,
+    /// Seconds that a sheep may be away before its copies are made elsewhere; zero for ever.
+    out_after: u64,
     /// Answers of the log on their way back to `run`, which may be left and entered again.
     appended: mpsc::UnboundedSender<Appended>,
     indexes: mpsc::UnboundedReceiver<Appended>,
@@ -73,13 +77,31 @@ pub(crate) struct Control {
 
 impl Control {
     /// Takes over a freshly opened log.
-    pub(crate) fn new(log: Box<dyn CoordinationLog>, events: Events, disks: Disks) -> Self {
+    pub(crate) fn new(
+        log: Box<dyn CoordinationLog>,
+        events: Events,
+        disks: Disks,
+        out_after: u64,
+    ) -> Self {
         let state = ClusterState::default();
         let sender = watch::Sender::new(Arc::new(state.clone()));
         let (outcomes, waiting) = (BTreeMap::new(), BTreeMap::new());
         let (appended, indexes) = mpsc::unbounded_channel();
-        let silences = Silences::default();
-        Self { log, events, disks, state, sender, outcomes, waiting, silences, appended, indexes }
+        let (silences, absences) = (Silences::default(), Absences::default());
+        Self {
+            log,
+            events,
+            disks,
+            state,
+            sender,
+            outcomes,
+            waiting,
+            silences,
+            absences,
+            out_after,
+            appended,
+            indexes,
+        }
     }
 
     pub(crate) const fn state(&self) -> &ClusterState {
@@ -214,6 +236,7 @@ impl Control {
                 _ = idle.tick() => {
                     self.release_idle(shared, &mut unused);
                     self.tend_silences(shared);
+                    self.tend_absences(shared);
                     self.tend_disks(shared)?;
                 }
             }
@@ -284,6 +307,17 @@ impl Control {
         }
         for command in self.silences.due(&self.state, shared.me) {
             tracing::warn!(?command, "links to other sheep");
+            self.propose(Proposal { command, reply: oneshot::channel().0 });
+        }
+    }
+
+    /// Who stays away is said in the log, once a second.
+    fn tend_absences(&mut self, shared: &Shared) {
+        if !shared.lease.lasts() {
+            return;
+        }
+        for command in self.absences.tick(&self.state, shared.me, self.out_after) {
+            tracing::warn!(?command, "a sheep stays away; its copies are made elsewhere");
             self.propose(Proposal { command, reply: oneshot::channel().0 });
         }
     }

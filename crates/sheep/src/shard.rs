@@ -34,7 +34,7 @@ use sheepdog_engine::state::ClusterState;
 use sheepdog_engine::volume::{Answer, Refusal};
 use sheepdog_proto::command::Command;
 use sheepdog_proto::peer::{PeerError, Reply, ReplyBody, Request};
-use sheepdog_proto::{LogIndex, Vid};
+use sheepdog_proto::{LogIndex, PgId, Vid};
 use sheepdog_store::Store;
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -72,6 +72,8 @@ pub(crate) struct Shard {
     operations: RefCell<Operations>,
     waiters: RefCell<Waiters>,
     swept: RefCell<BTreeSet<Vid>>,
+    /// Groups whose copies are not needed here.
+    given_up: RefCell<BTreeSet<PgId>>,
     legacy: OnceCell<Rc<sheepdog_attach::legacy::Shard<ShardDoor>>>,
     deliverable: Notify,
     stopping: Cell<bool>,
@@ -105,7 +107,7 @@ pub(crate) fn run(
         }
         tokio::task::spawn_local(shard.clone().deliver());
         tokio::task::spawn_local(shard.clone().tick());
-        shard.sweep_deleted();
+        shard.sweep_new();
         shard.step_joiner(|joiner| joiner.handle_state(shard.state()));
         shard.watch_others();
         tokio::task::spawn_local(shard.clone().clear_leftovers());
@@ -136,6 +138,7 @@ impl Shard {
             operations: RefCell::default(),
             waiters: RefCell::default(),
             swept: RefCell::default(),
+            given_up: RefCell::default(),
             legacy: OnceCell::new(),
             deliverable: Notify::new(),
             stopping: Cell::new(false),
@@ -311,7 +314,7 @@ impl Shard {
         self.watch_others();
         self.admit_held();
         self.applied.send_replace(index);
-        self.sweep_deleted();
+        self.sweep_new();
     }
 
     /// Ends when this shard has applied the log up to `index`.

@@ -47,7 +47,7 @@ async fn run_async(config: Config) -> Result<()> {
         .await
         .with_context(|| format!("coordination log {}", config.log_directory.display()))?;
     let Opened { disks, stores } = disks::open::open(&config, home)?;
-    let mut control = Control::new(Box::new(log), events, disks);
+    let mut control = Control::new(Box::new(log), events, disks, config.out_after);
     control.catch_up().await?;
     control.check_cluster()?;
     reach::wait_for_all(&mut control, uuid).await?;

@@ -7,6 +7,8 @@
 //!   RESYNC-DIRECTION  see `join`: after J1 a block that is newer here came from a client since;
 //!   J2  blocks older than a reset that came since are not written;
 //!   J3  the modified view is raised when everything is here, not before;
+//!   J6  the base is set once more when the blocks are here: before, there may have been no object
+//!       that could keep it;
 //!   J5  a change that is unstable there is unstable here: it may be the only other copy of it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -37,6 +39,9 @@ pub(super) struct Object {
     fetching: BTreeMap<u64, Range<u32>>,
     /// Changes that the own store has not answered.
     changes: usize,
+    /// The source's base, and whether it is known to be everywhere.
+    base: (Stamp, bool),
+    is_based: bool,
     is_raised: bool,
 }
 
@@ -61,6 +66,8 @@ impl Joiner {
             wanted: VecDeque::new(),
             fetching: BTreeMap::new(),
             changes: 0,
+            base: (Stamp::NONE, true),
+            is_based: false,
             is_raised: false,
         };
         if let Some(pass) = &mut self.pass {
@@ -81,7 +88,7 @@ impl Joiner {
         let first = object.window.end;
         let end = object.blocks().min(first + WINDOW_BLOCKS);
         if first == end {
-            return self.raise(oid);
+            return self.end_windows(oid);
         }
         object.window = first..end;
         (object.theirs, object.ours) = (None, None);
@@ -89,6 +96,17 @@ impl Joiner {
         let body = RequestBody::Pull { index, oid, first_block, count, with_data };
         self.send(source, Purpose::Compare(oid), body);
         self.ask(Asked::Stamps(oid), Local::Stamps { oid, first_block, count });
+    }
+
+    /// Everything is compared and fetched.
+    fn end_windows(&mut self, oid: Oid) {
+        let floor = self.floors.get(&oid).copied().unwrap_or_default();
+        let Some(object) = self.object(oid) else { return };
+        let (stamp, is_settled) = object.base;
+        if std::mem::replace(&mut object.is_based, true) || stamp <= floor {
+            return self.raise(oid);
+        }
+        self.change(oid, Local::Change { body: RequestBody::Reset { oid, stamp }, is_settled }); // J6
     }
 
     /// J3.
@@ -144,6 +162,7 @@ impl Joiner {
         object.wanted = chunks(&blocks);
         let unstable: BTreeSet<Stamp> = theirs.unstable.iter().copied().collect();
         let (base, shift) = (theirs.base, object.listed.object_shift);
+        object.base = (base, !unstable.contains(&base));
         if base > ours.base && base >= floor {
             let body = RequestBody::Reset { oid, stamp: base };
             self.change(oid, Local::Change { body, is_settled: !unstable.contains(&base) });

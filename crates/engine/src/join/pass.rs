@@ -8,7 +8,9 @@
 //!       unstable there;
 //!   P2  an object that the member does not list goes, unless a client made it since the group was
 //!       joined;
-//!   P3  resets that are unstable there are unstable here.
+//!   P3  resets that are unstable there are unstable here;
+//!   P4  nothing is written any more for a group that is not joined any more: its copies may have
+//!       been dropped meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -112,9 +114,14 @@ impl Joiner {
     /// use any more ends the pass. Nothing that was fetched is fetched again by the next one.
     pub(super) fn refresh_pass(&mut self) {
         let Some(pass) = &mut self.pass else { return };
-        let (gates, policy) = (&self.gates, pass.policy);
-        pass.groups.retain(|partition, view| {
-            gates.get(&PgId { policy, partition: *partition }) == Some(&Gate::Joined(*view))
+        let (gates, policy, state) = (&self.gates, pass.policy, &self.state);
+        let is_joined = |pg: PgId, view: View| gates.get(&pg) == Some(&Gate::Joined(view));
+        pass.groups
+            .retain(|partition, view| is_joined(PgId { policy, partition: *partition }, *view));
+        let groups = &pass.groups;
+        // P4
+        pass.objects.retain(|oid, _| {
+            state.group_of(*oid).is_some_and(|(pg, _)| groups.contains_key(&pg.partition))
         });
         let member = self.state.members.get(pass.source.node);
         let lives = member.is_some_and(|m| m.up && m.incarnation == pass.life);

@@ -109,6 +109,12 @@ impl Play {
         self.try_local_with(is_it, Ok(body)).unwrap_or_else(|| panic!("only {waiting}"))
     }
 
+    /// All of an object is here.
+    fn raise(&mut self) {
+        self.try_local(is_reset, ReplyBody::Done);
+        self.answer_local(|local| matches!(local, Local::Raise(..)), ReplyBody::Done);
+    }
+
     /// Answers the source's next request.
     fn answer(&mut self, body: impl FnOnce(&RequestBody) -> ReplyBody) -> RequestBody {
         let at = self.waiting.iter().position(|action| matches!(action, Action::Send(..)));
@@ -205,6 +211,7 @@ fn what_differs_is_fetched_and_the_object_is_complete_after_it() {
     let write = play.answer_local(is_write, ReplyBody::Done);
     assert!(matches!(write, Local::Change { is_settled: false, .. }), "J5: {write:?}");
     assert!(!play.proposes(), "J3");
+    play.try_local(is_reset, ReplyBody::Done);
     let raise = play.answer_local(|local| matches!(local, Local::Raise(..)), ReplyBody::Done);
     assert!(matches!(raise, Local::Raise(of, View(9)) if of == oid));
     play.apply_proposal();
@@ -218,7 +225,7 @@ fn an_answer_from_before_a_reset_brings_nothing_back() {
     play.joiner.note_change(&RequestBody::Reset { oid, stamp: stamp(6) });
     play.answer(|_| ReplyBody::Pulled(block(oid, stamp(1), stamp(4), Vec::new())));
     assert!(!play.try_local(is_write, ReplyBody::Done), "J2");
-    play.answer_local(|local| matches!(local, Local::Raise(..)), ReplyBody::Done);
+    play.raise();
     assert!(play.proposes());
 }
 
@@ -235,7 +242,7 @@ fn a_refused_write_is_not_tried_again_behind_a_reset() {
         play.joiner.tick(1 << 20);
         play.take();
         assert_eq!(play.try_local(is_write, ReplyBody::Done), !is_reset, "J2");
-        play.answer_local(|local| matches!(local, Local::Raise(..)), ReplyBody::Done);
+        play.raise();
         assert!(play.proposes());
     }
 }
@@ -284,4 +291,26 @@ fn a_source_that_goes_away_costs_the_pass_but_not_the_joining() {
     }
     play.take();
     assert!(!play.proposes(), "nobody has said that all is here");
+}
+
+fn is_reset(local: &Local) -> bool {
+    matches!(local, Local::Change { body: RequestBody::Reset { .. }, .. })
+}
+
+#[test]
+fn the_base_is_set_when_there_is_an_object_that_keeps_it() {
+    let mut play = compared(stamp(4));
+    let oid = play.oid();
+    play.answer(|_| ReplyBody::Pulled(block(oid, stamp(1), stamp(4), Vec::new())));
+    play.answer_local(is_write, ReplyBody::Done);
+    let raises = |local: &Local| matches!(local, Local::Raise(..));
+    assert!(!play.try_local(raises, ReplyBody::Done), "J3");
+    let reset = play.answer_local(is_reset, ReplyBody::Done);
+    let Local::Change { body: RequestBody::Reset { stamp: base, .. }, is_settled: true } = reset
+    else {
+        panic!("{reset:?}");
+    };
+    assert_eq!(base, stamp(1), "J6");
+    play.answer_local(raises, ReplyBody::Done);
+    assert!(play.proposes());
 }

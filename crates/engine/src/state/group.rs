@@ -1,19 +1,19 @@
 //! Placement groups of one redundancy class: who holds copies, who is in sync, since when.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sheepdog_proto::command::Copies;
-use sheepdog_proto::{NodeId, Partition, View};
+use sheepdog_proto::{NodeId, View};
 
-use super::{COPIES_MAX, Members, Refused};
-use crate::placement::{Candidate, Ring};
+use super::Members;
 
 /// One placement group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     /// Who shall hold a copy, in ring order.
     pub targets: Vec<NodeId>,
+    /// How many copies it had when it settled last; the fewest for writes follow from it.
+    pub copies: u8,
     /// Who holds every acknowledged write. A member that is not up is "lost".
     pub in_sync: Vec<NodeId>,
     /// Targets that take every change, but lack older ones, and the view with which they joined.
@@ -98,7 +98,7 @@ impl Group {
     /// With fewer live in-sync members than this, writes wait.
     #[must_use]
     pub fn copies_min(&self) -> usize {
-        copies_min(self.targets.len())
+        copies_min(usize::from(self.copies))
     }
 }
 
@@ -116,42 +116,8 @@ pub const fn copies_min(copies: usize) -> usize {
 pub struct Policy {
     /// What was asked for.
     pub copies: Copies,
+    /// Copies that each group shall have.
+    pub count: u8,
     /// By partition.
     pub groups: Arc<Vec<Group>>,
-}
-
-impl Policy {
-    /// Places every group of a new class on the members that are up. All of them are in sync,
-    /// for there is nothing yet.
-    pub(super) fn place(
-        copies: Copies,
-        members: &Members,
-        partition_bits: u8,
-        view: View,
-    ) -> Result<Self, Refused> {
-        let storing = || members.up().filter(|member| member.weight > 0);
-        let zones = storing().map(|member| member.zone).collect::<BTreeSet<_>>().len();
-        let count = match copies {
-            Copies::Auto => zones.min(3),
-            Copies::Exactly(count) => usize::from(count),
-        };
-        if count > usize::from(COPIES_MAX) {
-            return Err(Refused::Invalid("copies (1 to 8)"));
-        }
-        if count == 0 || count > zones {
-            return Err(Refused::TooFewZones { zones, copies: count.max(1) as u8 });
-        }
-        let ring = Ring::new(storing().map(|member| Candidate {
-            node: member.node,
-            seed: (member.uuid >> 64) as u64 ^ member.uuid as u64,
-            zone: member.zone,
-            weight: member.weight,
-        }));
-        let place = |partition: u32| {
-            let targets = ring.targets(Partition(partition as u16), partition_bits, count);
-            Group { in_sync: targets.clone(), targets, joiners: Vec::new(), left: Vec::new(), view }
-        };
-        let groups = (0..1_u32 << partition_bits).map(place).collect();
-        Ok(Self { copies, groups: Arc::new(groups) })
-    }
 }

@@ -16,6 +16,8 @@ pub struct Member {
     pub up: bool,
     /// The others did not reach it. It may live, and owns what it owned.
     pub is_expelled: bool,
+    /// It has been away for so long that its copies are made elsewhere.
+    pub is_out: bool,
     /// Who hears nothing of it.
     pub silent_for: Vec<NodeId>,
     /// Copies of one object go to different zones.
@@ -83,6 +85,7 @@ impl Members {
             incarnation,
             up: true,
             is_expelled: false,
+            is_out: false,
             silent_for: Vec::new(),
             zone: *zone,
             weight: *weight,
@@ -111,6 +114,12 @@ impl Members {
         self.gone(node);
         if let Some(member) = self.list.get_mut(usize::from(node.0)) {
             member.is_expelled = true;
+        }
+    }
+
+    pub(super) fn set_out(&mut self, node: NodeId) {
+        if let Some(member) = self.list.get_mut(usize::from(node.0)) {
+            member.is_out = true;
         }
     }
 

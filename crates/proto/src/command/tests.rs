@@ -48,6 +48,7 @@ fn samples() -> Vec<Command> {
             other_incarnation: Incarnation(4),
             is_silent: true,
         },
+        Command::Out { node: NodeId(1), incarnation: Incarnation(2) },
     ]
 }
 
@@ -78,7 +79,7 @@ fn another_version_or_kind_is_named() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_decoding_panic(bytes: Vec<u8>, kind in 0..16_u16) {
+    fn no_bytes_make_decoding_panic(bytes: Vec<u8>, kind in 0..17_u16) {
         let _ = Command::decode(&bytes);
         let mut framed = COMMAND_VERSION.to_le_bytes().to_vec();
         framed.extend(kind.to_le_bytes());

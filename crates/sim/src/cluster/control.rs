@@ -33,6 +33,8 @@ pub(super) enum Proposed {
     Demote,
     /// That another sheep is silent, or not any more; said again as long as that has no effect.
     Silence,
+    /// That a sheep stays away, likewise.
+    Absence,
     /// The orderly end of a life.
     Leave,
     /// An operator's command, by whichever sheep.
@@ -140,6 +142,7 @@ impl World {
             Command::Gone { .. } if is_done => "entry: Gone",
             Command::Gone { .. } => "entry: Gone, void",
             Command::Ended { .. } => "entry: Ended",
+            Command::Out { .. } if is_done => "entry: Out",
             Command::ResizeVdi { .. } => "entry: ResizeVdi",
             Command::DeleteVdi { .. } if is_done => "entry: DeleteVdi",
             _ => return,
@@ -245,7 +248,7 @@ impl World {
             }
             Proposed::Leave => self.exit(sheep),
             Proposed::Attach { shard, vid } => self.note_refused(place(shard), vid),
-            Proposed::Operator(_) | Proposed::Demote | Proposed::Silence => {}
+            Proposed::Operator(_) | Proposed::Demote | Proposed::Silence | Proposed::Absence => {}
         }
         self.proposals.remove(&proposal);
     }
@@ -269,6 +272,7 @@ impl World {
             | Proposed::Engine
             | Proposed::Demote
             | Proposed::Silence
+            | Proposed::Absence
             | Proposed::Operator(_) => {}
         }
     }

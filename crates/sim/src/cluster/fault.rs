@@ -36,10 +36,12 @@ pub(super) enum Fault {
     DiskError,
     DiskFull,
     SlowDisk,
+    /// A restart with another weight.
+    Weight,
 }
 
 /// Some twice, for they meet what others miss.
-const ALL: [Fault; 17] = [
+const ALL: [Fault; 18] = [
     Fault::Kill,
     Fault::KillBetweenActions,
     Fault::KillBetweenActions,
@@ -57,6 +59,7 @@ const ALL: [Fault; 17] = [
     Fault::DiskError,
     Fault::DiskFull,
     Fault::SlowDisk,
+    Fault::Weight,
 ];
 
 impl Fault {
@@ -92,6 +95,7 @@ impl Fault {
             Self::DiskError => "fault: disk error",
             Self::DiskFull => "fault: disk full",
             Self::SlowDisk => "fault: slow disk",
+            Self::Weight => "fault: another weight",
         }
     }
 }
@@ -169,6 +173,10 @@ impl World {
                 let (low, high) = self.profile.disk_ns;
                 let factor = self.random.pick(&[1, 5, 40]);
                 self.sheep[sheep].disk_ns = (low * factor, high * factor);
+            }
+            Fault::Weight => {
+                self.sheep[sheep].weight = self.random.pick(&[0, 4, 16, 64]);
+                self.kill(sheep, "to get another weight");
             }
         }
     }

@@ -209,10 +209,11 @@ impl World {
         self.reply(place, reply_to, Reply { id, result });
     }
 
-    /// Groups whose targets are not all in sync.
+    /// Groups that have not settled: in sync are exactly those who shall be.
     pub(super) fn groups_left(&self) -> usize {
         let lacks = |group: &sheepdog_engine::state::Group| {
-            group.targets.iter().any(|node| !group.in_sync.contains(node))
+            group.in_sync.len() != group.targets.len()
+                || group.targets.iter().any(|node| !group.in_sync.contains(node))
         };
         self.log.newest().groups().filter(|(_, group)| lacks(group)).count()
     }

@@ -10,10 +10,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use sheepdog_engine::absence::Absences;
 use sheepdog_engine::gateway::{Gateway, Me, Place};
 use sheepdog_engine::join::Joiner;
 use sheepdog_proto::command::{Addresses, Command};
-use sheepdog_proto::{Incarnation, NodeId, Vid};
+use sheepdog_proto::{Incarnation, NodeId, PgId, Vid};
 use sheepdog_store::{FakeDisk, Options, Store, StoreError};
 
 use super::control::Proposed;
@@ -40,6 +41,8 @@ pub(super) struct Sheep {
     pub(super) is_off_log: bool,
     /// How slow its disks are: a turn takes between these.
     pub(super) disk_ns: (u64, u64),
+    /// Its points on the ring, as of its next start.
+    pub(super) weight: u32,
 }
 
 /// One process.
@@ -68,6 +71,7 @@ pub(super) struct Life {
     pub(super) heard: u64,
     /// What it hears of the others.
     pub(super) hears: BTreeMap<usize, Heard>,
+    pub(super) absences: Absences,
     /// It was asked to end in order: by when, and what it lets go of before.
     pub(super) leaving: Option<(u64, Vec<Vid>)>,
 }
@@ -87,6 +91,8 @@ pub(super) struct Shard {
     pub(super) incoming: BTreeMap<Place, u64>,
     pub(super) door: Door,
     pub(super) swept: BTreeSet<Vid>,
+    /// Groups whose copies are not needed here.
+    pub(super) given_up: BTreeSet<PgId>,
     pub(super) last_apply: u64,
 }
 
@@ -138,7 +144,7 @@ impl World {
         Command::Join {
             uuid: uuid(sheep),
             zone: sheep as u32,
-            weight: 16,
+            weight: self.sheep[sheep].weight,
             shards: self.profile.shards,
             addresses: Addresses::default(),
         }
@@ -162,7 +168,7 @@ impl World {
         let serial = life.serial;
         self.say(|| format!("sheep {sheep} has joined as of entry {index}"));
         for shard in 0..self.profile.shards {
-            self.sweep_deleted(Place { node: me.node, shard });
+            self.sweep_new(Place { node: me.node, shard });
         }
         let first = self.random.below(TICK);
         self.later(first, Event::Life { sheep, life: serial, what: Inside::Tick });
@@ -306,6 +312,13 @@ impl World {
         self.sheep.iter().all(|sheep| sheep.life.as_ref().is_some_and(stays))
     }
 
+    /// Everybody has followed the log to its end.
+    pub(super) fn all_follow(&self) -> bool {
+        let end = self.log.len();
+        let follows = |life: &Life| life.shards.iter().all(|shard| shard.applied == end);
+        self.sheep.iter().all(|sheep| sheep.life.as_ref().is_some_and(follows))
+    }
+
     pub(super) fn shard(&mut self, place: Place) -> Option<&mut Shard> {
         let life = self.sheep[usize::from(place.node.0)].life.as_mut()?;
         life.shards.get_mut(usize::from(place.shard))
@@ -313,7 +326,7 @@ impl World {
 }
 
 impl Life {
-    const fn new(serial: u64, me: Me, stores: Vec<Stores>) -> Self {
+    fn new(serial: u64, me: Me, stores: Vec<Stores>) -> Self {
         Self {
             serial,
             me,
@@ -328,6 +341,7 @@ impl Life {
             stopped: None,
             heard: 0,
             hears: BTreeMap::new(),
+            absences: Absences::default(),
             fuse: None,
             leaving: None,
         }
@@ -347,6 +361,7 @@ impl Shard {
             incoming: BTreeMap::new(),
             door: Door::default(),
             swept: BTreeSet::new(),
+            given_up: BTreeSet::new(),
             last_apply: now,
         }
     }

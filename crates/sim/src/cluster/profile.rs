@@ -18,6 +18,10 @@ pub(super) struct Profile {
     pub(super) seed: u64,
     pub(super) sheep: usize,
     pub(super) shards: u16,
+    /// Of these, so many come when the cluster has a format already.
+    pub(super) late: usize,
+    /// Ticks that a sheep may be away before its copies are made elsewhere; zero for ever.
+    pub(super) out_after: u64,
     /// Of each sheep.
     pub(super) disks: usize,
     pub(super) partition_bits: u8,
@@ -63,6 +67,8 @@ impl Profile {
         Self {
             seed,
             sheep,
+            late: if random.chance(250) { random.index((sheep - 1).max(1)) } else { 0 },
+            out_after: random.pick(&[0, 0, 5, 20, 60]),
             shards: random.pick(&[1, 1, 2]),
             disks,
             partition_bits: random.pick(&[0, 1, 2, 4]),

@@ -93,7 +93,8 @@ fn settle(world: &mut World) -> Result<(), String> {
     if !world.is_done() {
         return Err(format!("R1: not answered: {}", world.describe_clients()));
     }
-    while (world.groups_left() > 0 || !world.all_serve()) && world.now < end {
+    while (world.groups_left() > 0 || !world.all_serve() || !world.all_follow()) && world.now < end
+    {
         world.run_until((world.now + SECOND / 4).min(end))?;
     }
     if world.groups_left() > 0 {

@@ -207,7 +207,7 @@ impl World {
         self.step(place, |gateway| gateway.handle_state(state));
         self.admit_held(place);
         self.wake_door(place);
-        self.sweep_deleted(place);
+        self.sweep_new(place);
     }
 
     /// Looks again at everything that was held.

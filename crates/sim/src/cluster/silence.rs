@@ -59,6 +59,18 @@ impl World {
         }
     }
 
+    /// Who stays away is said in the log.
+    pub(super) fn tell_absences(&mut self, sheep: usize) {
+        let patience = self.profile.out_after;
+        let lasts = self.lease_lasts(sheep);
+        let Some(life) = self.sheep[sheep].life.as_mut().filter(|_| lasts) else { return };
+        let (me, serial) = (life.me, life.serial);
+        let state = self.log.state(life.followed);
+        for command in life.absences.tick(state, me, patience) {
+            self.propose(sheep, serial, command, Proposed::Absence);
+        }
+    }
+
     /// Counts who is silent, and says so in the log.
     fn listen(&mut self, sheep: usize) {
         for other in (0..self.sheep.len()).filter(|other| *other != sheep) {

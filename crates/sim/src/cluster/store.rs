@@ -52,6 +52,8 @@ pub(super) enum Then {
     List(Box<ListJob>),
     /// A part of the list of objects, for the sweep.
     Listed(Rc<BTreeSet<Vid>>),
+    /// The unstable list, of which the sweep takes back what nobody needs.
+    Unneeded,
     /// Nobody waits.
     Nothing,
     /// It is one of several that make one answer.
@@ -240,6 +242,7 @@ impl World {
             Then::PullUnstable(pull) => self.take_pull_unstable(place, *pull, result),
             Then::List(job) => self.take_list(place, job, result),
             Then::Listed(deleted) => self.sweep_on(place, &deleted, result),
+            Then::Unneeded => self.take_back_free(place, result),
             Then::Nothing => {}
             Then::Part(merge) => {
                 let whole = merge.borrow_mut().take(result);

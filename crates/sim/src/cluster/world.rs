@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sheepdog_engine::gateway::{Gateway, Me, Place};
 use sheepdog_proto::command::Command;
 use sheepdog_proto::peer::{Request, RequestBody};
-use sheepdog_proto::{NodeId, Vid};
+use sheepdog_proto::{Incarnation, NodeId, Vid};
 use sheepdog_store::FakeDisk;
 
 use super::check::fence::Fence;
@@ -19,6 +19,9 @@ use super::profile::Profile;
 use super::queue::Queue;
 use super::random::Random;
 use super::trace::Trace;
+
+/// Points on the ring that a sheep has at first.
+const WEIGHT: u32 = 16;
 
 #[derive(Debug)]
 pub(super) struct World {
@@ -70,8 +73,9 @@ impl World {
             profile,
         };
         world.say(|| format!("seed {seed}: {:?}", world.profile));
+        let early = world.profile.sheep - world.profile.late;
         for sheep in 0..world.profile.sheep {
-            world.add_sheep(sheep);
+            world.add_sheep(sheep, sheep >= early);
         }
         world.format();
         for client in 0..world.profile.clients {
@@ -80,16 +84,24 @@ impl World {
         world
     }
 
-    fn add_sheep(&mut self, sheep: usize) {
+    fn add_sheep(&mut self, sheep: usize, is_late: bool) {
         let of_shard = || (0..self.profile.disks).map(|_| FakeDisk::new()).collect();
         let disks: Vec<Vec<_>> = (0..self.profile.shards).map(|_| of_shard()).collect();
         disks.iter().flatten().for_each(|disk| disk.shuffle(self.random.roll()));
         let disk_ns = self.profile.disk_ns;
-        self.sheep.push(Sheep { disks, life: None, is_off_log: false, disk_ns });
+        let weight = if is_late { 0 } else { WEIGHT };
+        self.sheep.push(Sheep { disks, life: None, is_off_log: false, disk_ns, weight });
         // The node's number is its place in the order of the first joins.
         let join = self.join_command(sheep);
-        self.append(&join);
-        self.start(sheep);
+        let index = self.append(&join);
+        if !is_late {
+            return self.start(sheep);
+        }
+        let (node, incarnation) = (NodeId(sheep as u16), Incarnation(index as u64));
+        self.append(&Command::Gone { node, incarnation });
+        self.sheep[sheep].weight = WEIGHT;
+        let delay = self.random.below(self.profile.danger_ns);
+        self.later(delay, Event::Start { sheep });
     }
 
     fn format(&mut self) {
@@ -206,6 +218,7 @@ impl World {
     fn tick(&mut self, sheep: usize, serial: u64) {
         self.later(TICK, Event::Life { sheep, life: serial, what: Inside::Tick });
         self.beat(sheep);
+        self.tell_absences(sheep);
         for shard in 0..self.profile.shards {
             let place = Place { node: NodeId(sheep as u16), shard };
             self.step(place, Gateway::tick);

@@ -8,6 +8,7 @@
 //!   E2 every in-sync copy of a sector holds what was acknowledged or seen (INSYNC-COMPLETE and
 //!      WAL-BEFORE-ACK, in one);
 //!   E3 at the end no member keeps an object of a deleted VDI (no resurrection);
+//!   E5 at the end nobody keeps copies that it can do without;
 //!   E4 nothing is listed as unstable once its VDI is attached and idle.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -93,6 +94,12 @@ fn is_kept(place: Place, state: &ClusterState, oid: Oid) -> bool {
     })
 }
 
+/// Whether nobody needs what a member may have of an object.
+fn is_free(place: Place, state: &ClusterState, oid: Oid) -> bool {
+    let group = state.group_of(oid).map(|(_, group)| group);
+    group.is_some_and(|group| group.can_do_without(place.node, &state.members))
+}
+
 fn list(store: &mut Store) -> Result<Listing, String> {
     match ask(store, Request::List { after: None, limit: usize::MAX })? {
         Reply::List(listing) => Ok(listing),
@@ -121,12 +128,16 @@ fn check_leftovers(place: Place, store: &mut Store, state: &ClusterState) -> Res
         if state.catalogue.get_used(object.oid.vid()).is_none_or(|vdi| vdi.deleted) {
             return Err(format!("{place:?} keeps {} of a deleted VDI", object.oid)); // E3
         }
+        if is_free(place, state, object.oid) {
+            return Err(format!("{place:?} keeps {} for nobody", object.oid)); // E5
+        }
     }
     for vdi in state.catalogue.iter() {
         let Reply::Unstable(list) = ask(store, Request::Unstable { vid: vdi.vid })? else {
             return Err("no unstable list".to_owned());
         };
-        if let Some(left) = list.iter().find(|entry| is_kept(place, state, entry.oid)) {
+        let is_left = |oid: Oid| is_kept(place, state, oid) || is_free(place, state, oid);
+        if let Some(left) = list.iter().find(|entry| is_left(entry.oid)) {
             return Err(format!("{place:?} still lists {left:?}")); // E4
         }
     }
