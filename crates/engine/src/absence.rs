@@ -3,8 +3,8 @@
 //! Way: each sheep counts for itself; the one with the lowest number that is up says so in the log,
 //!      the next ones some time later if it does not.
 //! Holds:
-//!   AB1 counting begins anew with each life of either: a cluster that comes up slowly after a power
-//!       cut moves nothing;
+//!   AB1 counting begins anew with each life of either: a cluster that comes up slowly after a
+//!       power cut moves nothing;
 //!   AB2 nothing is said while the cluster is told to stop.
 //! Not here: what follows from it (`state::target`), time (sheep).
 

@@ -98,7 +98,8 @@ pub fn lists(me: NodeId, state: &ClusterState, oid: Oid) -> bool {
 }
 
 /// Whether a change is to be refused with `Missing` if the object does not exist here. What an
-/// in-sync member does not have does not exist (INSYNC-COMPLETE); one that joins may not have it yet.
+/// in-sync member does not have does not exist (INSYNC-COMPLETE); one that joins may not have it
+/// yet.
 #[must_use]
 pub fn must_exist(me: NodeId, state: &ClusterState, body: &RequestBody) -> bool {
     match body {

@@ -37,7 +37,7 @@ fn copies_of(state: &ClusterState, policy: PolicyId) -> u8 {
     let policy = state.policies.get(usize::from(policy.0));
     let copies = policy.map_or(1, |policy| match policy.copies {
         Copies::Exactly(copies) => copies,
-        Copies::Auto => policy.groups.first().map_or(1, |group| group.targets.len() as u8),
+        Copies::Auto => policy.count,
     });
     copies.max(1)
 }

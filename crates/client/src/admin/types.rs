@@ -81,7 +81,7 @@ pub struct ClusterFormat {
     pub partitions: u32,
 }
 
-/// One redundancy class and the health of its placement groups. The four states add up to `total`.
+/// One redundancy class and the health of its placement groups. The five states add up to `total`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Class {
     /// Number of the class.
@@ -92,8 +92,11 @@ pub struct Class {
     pub copies_placed: u8,
     /// Groups.
     pub total: u32,
-    /// Every copy is in sync and up.
+    /// Every copy is in sync and up, and where it shall be.
     pub clean: u32,
+    /// Every copy is in sync and up; some are on their way to other sheep.
+    #[serde(default)]
+    pub moving: u32,
     /// Reads and writes go on with fewer copies than placed.
     pub degraded: u32,
     /// Reads go on, writes wait for copies or for the decision that a sheep is gone.
@@ -141,6 +144,9 @@ pub struct Node {
     pub weight: u32,
     /// Its current life goes on.
     pub up: bool,
+    /// It has been down for so long that its copies are made elsewhere.
+    #[serde(default)]
+    pub out: bool,
     /// Its current or last life: index of the log entry by which it joined.
     pub incarnation: u64,
     /// Where it is reached.

@@ -173,6 +173,7 @@ pub(crate) fn cluster() -> Cluster {
             copies_placed: 3,
             total: 1024,
             clean: 0,
+            moving: 0,
             degraded: 1024,
             waiting: 0,
             unavailable: 0,
@@ -193,6 +194,7 @@ pub(crate) fn nodes(port: u16) -> Vec<Node> {
         zone: u32::from(node),
         weight: 128,
         up,
+        out: false,
         incarnation: u64::from(node) + 1,
         addresses: Addresses {
             peer: format!("127.0.0.1:70{node}1"),

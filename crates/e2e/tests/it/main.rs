@@ -31,3 +31,4 @@ mod t23_links_cut;
 mod t24_stopped;
 mod t25_slow_links;
 mod t26_real_guest;
+mod t27_rebalancing;

@@ -7,8 +7,8 @@
 //! Way: a member in sync refuses to change what it does not have; when all have refused, a reset
 //!      begins the object, and what is under way for it follows under newer stamps.
 //! Holds:
-//!   AN1 an object begins anew only if all members in sync, under the view in force, say that it does
-//!       not exist: what one of them has may have been acknowledged;
+//!   AN1 an object begins anew only if all members in sync, under the view in force, say that it
+//!       does not exist: what one of them has may have been acknowledged;
 //!   AN2 whatever is under way for the object gets a stamp newer than the reset's: what is older
 //!       would be ignored, and acknowledged;
 //!   AN3 it begins once: not while a change that makes it is under way;

@@ -106,7 +106,8 @@ impl Joiner {
         if std::mem::replace(&mut object.is_based, true) || stamp <= floor {
             return self.raise(oid);
         }
-        self.change(oid, Local::Change { body: RequestBody::Reset { oid, stamp }, is_settled }); // J6
+        let body = RequestBody::Reset { oid, stamp };
+        self.change(oid, Local::Change { body, is_settled }); // J6
     }
 
     /// J3.

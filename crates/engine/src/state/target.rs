@@ -7,9 +7,10 @@
 //!   T1     targets are a function of the log;
 //!   SETTLE whoever is in sync stays so until every target is up and in sync; the entry by which
 //!          that comes about lets the others go;
-//!   T2     no group gives up copies by itself: where zones are missing, targets that are away stay;
-//!   T3     the fewest copies for writes rise when a group has settled with more, not before: new
-//!          sheep hold up nobody;
+//!   T2     no group gives up copies by itself: where zones are missing, targets that are away
+//!          stay;
+//!   T3     the fewest copies for writes rise when a group has settled with more, not before:
+//!          new sheep hold up nobody;
 //!   T4     whoever is out is on the ring again as soon as it joins.
 
 use std::collections::BTreeSet;
@@ -134,12 +135,18 @@ impl Group {
         self.view = view;
     }
 
+    /// In sync are those who shall have copies, and nobody else.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.in_sync.len() == self.targets.len()
+            && self.targets.iter().all(|node| self.in_sync.contains(node))
+    }
+
     fn is_due_to_settle(&self, members: &Members) -> bool {
         let is_there = |node: &NodeId| {
             self.in_sync.contains(node) && members.get(*node).is_some_and(|member| member.up)
         };
-        let is_settled = self.in_sync.len() == self.targets.len()
-            && usize::from(self.copies) == self.targets.len();
+        let is_settled = self.is_settled() && usize::from(self.copies) == self.targets.len();
         !is_settled && !self.targets.is_empty() && self.targets.iter().all(is_there)
     }
 

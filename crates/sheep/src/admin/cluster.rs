@@ -77,15 +77,18 @@ fn describe(state: &ClusterState) -> Cluster {
 }
 
 fn class(state: &ClusterState, policy: u8, class: &Policy) -> Class {
-    let (mut clean, mut degraded, mut waiting, mut unavailable) = (0, 0, 0, 0);
+    let (mut clean, mut moving, mut degraded) = (0, 0, 0);
+    let (mut waiting, mut unavailable) = (0, 0);
     for group in class.groups.iter() {
         let live = group.live_count(&state.members);
         let slot = if live == 0 {
             &mut unavailable
         } else if live < group.copies_min() {
             &mut waiting
-        } else if live < group.targets.len() {
+        } else if live < usize::from(group.copies) {
             &mut degraded
+        } else if !group.is_settled() {
+            &mut moving
         } else {
             &mut clean
         };
@@ -94,9 +97,10 @@ fn class(state: &ClusterState, policy: u8, class: &Policy) -> Class {
     Class {
         policy,
         copies: class.copies.into(),
-        copies_placed: class.groups.first().map_or(0, |group| group.targets.len() as u8),
+        copies_placed: class.count,
         total: class.groups.len() as u32,
         clean,
+        moving,
         degraded,
         waiting,
         unavailable,
@@ -114,13 +118,15 @@ fn warnings(state: &ClusterState, classes: &[Class]) -> Vec<Warning> {
     let down: Vec<String> = state
         .members
         .iter()
-        .filter(|member| !member.up)
+        .filter(|member| !member.up && !member.is_out)
         .map(|member| format!("{} ({})", member.node, member.addresses.peer))
         .collect();
     if !down.is_empty() {
         warnings.push(Warning {
             message: format!("Down: node {}.", down.join(", ")),
-            action: "Start these sheep again.".to_owned(),
+            action: "Start these sheep again. If they stay away, their copies are made on other \
+                     sheep, where there are zones enough."
+                .to_owned(),
         });
     }
     warnings.extend(state.members.up().filter_map(|member| incomplete(state, member)));
@@ -162,7 +168,7 @@ fn incomplete(state: &ClusterState, member: &Member) -> Option<Warning> {
     (count > 0).then(|| Warning {
         message: format!(
             "Node {node} is up, but its copies of {count} placement groups are not complete yet: \
-             it missed writes while it was down, or a disk of it failed."
+             it missed writes while it was down, a disk of it failed, or they move here."
         ),
         action: format!(
             "It fetches them by itself: `dog node recovery` shows how far it is. If that stands \

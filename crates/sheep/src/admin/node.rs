@@ -22,6 +22,7 @@ pub(super) async fn list(State(admin): Handler) -> Json<Vec<Node>> {
         zone: member.zone,
         weight: member.weight,
         up: member.up,
+        out: member.is_out,
         incarnation: member.incarnation.0,
         addresses: member.addresses.clone().into(),
         this: member.node == me,

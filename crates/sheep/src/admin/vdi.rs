@@ -139,7 +139,7 @@ fn describe(state: &ClusterState, vdi: &Record) -> Vdi {
         size: vdi.size,
         object_shift: vdi.object_shift,
         copies: class.copies.into(),
-        copies_placed: class.groups.first().map_or(0, |group| group.targets.len() as u8),
+        copies_placed: class.count,
         created_ms: vdi.created_ns / 1_000_000,
         parent: vdi.parent.map(VidHex),
         attachment: vdi.attachment.as_ref().map(|owner| holder(owner, state)),

@@ -211,11 +211,7 @@ impl World {
 
     /// Groups that have not settled: in sync are exactly those who shall be.
     pub(super) fn groups_left(&self) -> usize {
-        let lacks = |group: &sheepdog_engine::state::Group| {
-            group.in_sync.len() != group.targets.len()
-                || group.targets.iter().any(|node| !group.in_sync.contains(node))
-        };
-        self.log.newest().groups().filter(|(_, group)| lacks(group)).count()
+        self.log.newest().groups().filter(|(_, group)| !group.is_settled()).count()
     }
 }
 

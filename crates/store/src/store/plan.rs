@@ -138,6 +138,7 @@ impl Store {
 
     fn plan(&mut self, queued: Queued) -> Result<(), StoreError> {
         let Queued { token, request, attempts, has_waited, .. } = queued;
+        let again = |request| Queued { token, request, pages: Vec::new(), attempts, has_waited };
         if grows_list(&request) && self.unstable_is_full() {
             return Err(no_room(&request));
         }
@@ -160,17 +161,13 @@ impl Store {
             }
             Request::Settled(inner) => {
                 self.is_settled = true;
-                let (request, pages) = (*inner, Vec::new());
-                let planned = self.plan(Queued { token, request, pages, attempts, has_waited });
+                let planned = self.plan(again(*inner));
                 self.is_settled = false;
                 planned
             }
             Request::Existing(inner) => {
-                if let Some(oid) = inner.oid().filter(|oid| !self.will_exist(*oid)) {
-                    return Err(Refusal::Missing(oid).into());
-                }
-                let (request, pages) = (*inner, Vec::new());
-                self.plan(Queued { token, request, pages, attempts, has_waited })
+                self.check_exists(&inner)?;
+                self.plan(again(*inner))
             }
             Request::Forget { bucket } => {
                 self.plan_forgetting(token, vec![Record::Forget { bucket }]);
@@ -198,18 +195,22 @@ impl Store {
                 Ok(())
             }
             Request::Watermark { vid, stable } => {
-                self.note_waiting(Record::Watermark { vid, stable });
-                self.answer(token, Ok(Reply::Done { blocks: 0 }));
+                self.note_stable(token, vec![Record::Watermark { vid, stable }]);
                 Ok(())
             }
             Request::Settle { vid, below, oids } => {
-                for oids in oids.chunks(SETTLE_OIDS_MAX) {
-                    self.note_waiting(Record::Settle { vid, below, oids: oids.to_vec() });
-                }
-                self.answer(token, Ok(Reply::Done { blocks: 0 }));
+                let chunks = oids.chunks(SETTLE_OIDS_MAX).map(<[Oid]>::to_vec);
+                let records = chunks.map(|oids| Record::Settle { vid, below, oids }).collect();
+                self.note_stable(token, records);
                 Ok(())
             }
         }
+    }
+
+    /// What is known to be everywhere; nobody waits for that.
+    fn note_stable(&mut self, token: u64, records: Vec<Record>) {
+        records.into_iter().for_each(|record| self.note_waiting(record));
+        self.answer(token, Ok(Reply::Done { blocks: 0 }));
     }
 
     fn plan_drop(&mut self, token: u64, mut oids: Vec<Oid>, before: View) {
@@ -253,11 +254,13 @@ impl Store {
         span.blocks().filter(is_newer).collect()
     }
 
-    /// Whether an object exists when all that is under way has ended.
-    fn will_exist(&self, oid: Oid) -> bool {
+    /// Refuses a change of an object that will not exist when all that is under way has ended.
+    fn check_exists(&self, change: &Request) -> Result<(), Refusal> {
+        let Some(oid) = change.oid() else { return Ok(()) };
         let base = self.pending.base(&self.contents, oid);
         let shape = self.pending.shape(&self.contents, oid);
-        shape.or_else(|| self.placings.shape(oid, base)).is_some()
+        let exists = shape.or_else(|| self.placings.shape(oid, base)).is_some();
+        if exists { Ok(()) } else { Err(Refusal::Missing(oid)) }
     }
 
     /// Refuses a change of another size than the object has, or gets from what is under way.

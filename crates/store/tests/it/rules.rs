@@ -32,6 +32,33 @@ fn hole(first_block: u32, count: u32, stamp: Stamp) -> Request {
     Request::Hole { oid, object_shift, first_block, count, stamp, view }
 }
 
+#[test]
+fn a_change_of_what_must_exist_is_refused_where_it_does_not() {
+    let (disk, mut store) = fresh();
+    let must = |request| Request::Existing(Box::new(request));
+    let refused = |store: &mut Store, request| {
+        let answer = store.execute(vec![must(request)]).pop().unwrap();
+        assert_eq!(answer, Err(Refusal::Missing(object()).into()));
+    };
+    refused(&mut store, write(object(), 0, 1, stamp(1, 1), 1, 7));
+    refused(&mut store, hole(0, 1, stamp(1, 1)));
+    // What is remembered of a reset is no object.
+    ask(&mut store, reset(stamp(1, 1)));
+    refused(&mut store, write(object(), 0, 1, stamp(1, 2), 1, 7));
+    ask(&mut store, write(object(), 0, 1, stamp(1, 2), 1, 7));
+    ask(&mut store, must(write(object(), 1, 1, stamp(1, 3), 1, 7)));
+    drop(store);
+    let mut store = open(&disk);
+    ask(&mut store, must(hole(1, 1, stamp(1, 4))));
+    // In one batch: the object is not there yet, but will be, or not any more.
+    let next = Oid::data(vid(1), 1);
+    let both =
+        vec![write(next, 0, 1, stamp(1, 5), 1, 7), must(write(next, 1, 1, stamp(1, 6), 1, 7))];
+    assert!(store.execute(both).iter().all(Result::is_ok));
+    let gone = vec![reset(stamp(1, 7)), must(hole(0, 1, stamp(1, 8)))];
+    assert!(store.execute(gone)[1].is_err());
+}
+
 /// Stamp and state of the first `count` blocks.
 fn stamps(store: &mut Store, count: u32) -> Vec<(u64, &'static str)> {
     let Reply::Stamps { blocks, .. } =

@@ -35,17 +35,20 @@ impl Info {
     }
 
     fn classes(&self) -> String {
-        let mut text =
-            String::from("\nClass  Copies  Now  Groups   Clean  Degraded  Waiting  Unavailable\n");
+        let mut text = String::from(
+            "\nClass  Copies  Now  Groups   Clean  Moving  Degraded  Waiting  \
+             Unavailable\n",
+        );
         for class in &self.cluster.classes {
             let _ = writeln!(
                 text,
-                "{:>5}{:>8}{:>5}{:>8}{:>8}{:>10}{:>9}{:>13}",
+                "{:>5}{:>8}{:>5}{:>8}{:>8}{:>8}{:>10}{:>9}{:>13}",
                 class.policy,
                 class.copies,
                 class.copies_placed,
                 class.total,
                 class.clean,
+                class.moving,
                 class.degraded,
                 class.waiting,
                 class.unavailable

@@ -21,7 +21,11 @@ impl Render for List {
     fn human(&self) -> String {
         let mut text = String::from("  Id   Host:Port         V-Nodes       Zone   State\n");
         for node in &self.0 {
-            let state = if node.up { "up" } else { "down" };
+            let state = match (node.up, node.out) {
+                (true, _) => "up",
+                (false, false) => "down",
+                (false, true) => "out",
+            };
             let _ = writeln!(
                 text,
                 "{:>4}   {:<18}{:>7}{:>11}   {state}",
