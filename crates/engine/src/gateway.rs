@@ -393,8 +393,7 @@ impl Context {
 
     /// The write set of a group's view: live in-sync members, and joiners.
     fn write_set(&self, pg: PgId, group: &Group) -> Vec<Place> {
-        let members = self.state.live(group).chain(self.state.joiners(group));
-        members.map(|member| Place::of(member, pg)).collect()
+        [self.readers(pg, group), self.joiners(pg, group)].concat()
     }
 
     fn joiners(&self, pg: PgId, group: &Group) -> Vec<Place> {
