@@ -4,13 +4,14 @@
 //!      first and a missing one is an error with a sentence about what to do.
 //! Way: [`debian`] installs packages when run as root, [`qemu`] builds the tools of QEMU 5.2,
 //!      the last release with the old client's driver on by choice, once, into [`cache`];
-//!      [`guest`] puts a kernel beside it.
+//!      [`guest`] puts a kernel beside it, [`emulator`] what runs it.
 //! Holds:
 //!   U1 nothing is written into the source tree;
 //!   U2 what is built is used only after it was checked, and replaces the old in one rename.
 
 mod cache;
 mod debian;
+mod emulator;
 mod guest;
 mod qemu;
 
@@ -42,6 +43,7 @@ pub(crate) fn run(repository: &Repository) -> Result<Tools> {
     debian::install(&debian::missing(debian::PROGRAMS))?;
     let qemu52 = qemu::ensure(&cache)?;
     println!("setup: QEMU 5.2 tools in {}", qemu52.display());
+    println!("setup: emulator of guests is {}", emulator::ensure(&cache)?.display());
     println!("setup: kernel of guests in {}", guest::ensure(&cache)?.display());
     Ok(Tools { cache: cache.folder().to_path_buf(), qemu52 })
 }
@@ -66,6 +68,7 @@ pub(crate) fn print(repository: &Repository) -> Result<bool> {
     for need in debian::PROGRAMS {
         line(need.program, debian::find(need.program).as_deref(), need.package);
     }
+    line("emulator of guests", emulator::find(&cache).as_deref(), "cargo xtask setup has it");
     line("kernel of guests", guest::find(&cache).as_deref(), "cargo xtask setup fetches it");
     let folder = qemu::find(&cache)?;
     for program in qemu::PROGRAMS {

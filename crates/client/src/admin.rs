@@ -17,8 +17,8 @@ use serde::de::DeserializeOwned;
 use crate::endpoint::Endpoint;
 use connection::{Call, Connections};
 use types::{
-    Cluster, Disk, DiskRequest, ErrorCode, Failure, FormatRequest, NewVdi, Node, NodeInfo,
-    ObjectPlace, ResizeRequest, Vdi,
+    CheckRange, Cluster, Disk, DiskRequest, ErrorCode, Failure, FormatRequest, NewVdi, Node,
+    NodeInfo, ObjectPlace, ResizeRequest, Vdi, VdiCheck,
 };
 
 /// Largest JSON or text answer that is accepted.
@@ -287,6 +287,16 @@ impl AdminClient {
     /// `not-found`; `invalid` for an index beyond the end.
     pub async fn object(&self, name: &str, index: u32) -> Result<ObjectPlace, AdminError> {
         self.get(vdi_path(name, &format!("/objects/{index}"))).await
+    }
+
+    /// Reads, verifies and compares the asked sheep's copies of some objects of a VDI.
+    ///
+    /// # Errors
+    /// `not-found`; `invalid` for more than [`types::CHECK_OBJECTS_MAX`] objects.
+    pub async fn check(&self, name: &str, range: CheckRange) -> Result<VdiCheck, AdminError> {
+        let CheckRange { from, count } = range;
+        let path = vdi_path(name, &format!("/check?from={from}&count={count}"));
+        self.send(Method::POST, path, &()).await
     }
 
     /// Whether the asked sheep's own store has an object; `oid` is 16 hexadecimal digits.

@@ -146,6 +146,17 @@ pub(crate) enum VdiVerb {
         Example:\n  dog vdi write disk < disk.raw"
     )]
     Write(VdiRead),
+    /// Read, verify and compare all copies of a VDI, and heal what is bad
+    #[command(
+        after_help = "VMs may go on meanwhile. Bad: blocks that cannot be read or do not match \
+        their checksums; they are written anew from a good copy. Behind: blocks of which another \
+        copy has a newer change; the sheep fetches them by itself. Unequal: blocks that differ \
+        otherwise. Alone: copies for which there was no other to compare with. The command fails \
+        if something is not good at its end.\n\n\
+        Raw output (-r): ID COPIES BYTES BAD HEALED BEHIND UNEQUAL ALONE.\n\n\
+        Example:\n  dog vdi check disk"
+    )]
+    Check(VdiName),
     /// Look at single objects of a VDI
     #[command(subcommand, arg_required_else_help = true)]
     Object(ObjectVerb),

@@ -9,7 +9,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -101,7 +101,7 @@ impl Guest {
              reconnect-delay=60",
             socket.display()
         );
-        let mut command = Command::new("qemu-system-x86_64");
+        let mut command = setting::emulator()?;
         command.args(["-accel", "tcg", "-m", "256", "-nodefaults", "-no-user-config"]);
         command.args(["-display", "none", "-append", "console=ttyS0"]);
         command.arg("-kernel").arg(parts.join("vmlinuz")).arg("-initrd").arg(archive);

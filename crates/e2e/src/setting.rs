@@ -3,6 +3,7 @@
 //! Holds: S1 a program that is not there is an error that says how to get it, never a skip.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
@@ -44,6 +45,24 @@ pub fn guest() -> Result<PathBuf> {
     let path = folder("SHEEPDOG_TEST_CACHE", hint)?.join("guest");
     ensure!(path.join("stamp").is_file(), "there is no {}; {hint}", path.display());
     Ok(path)
+}
+
+/// A command that starts the emulator of guests: as `cargo xtask setup` unpacked it, or else as it
+/// is installed.
+///
+/// # Errors
+/// If `SHEEPDOG_TEST_CACHE` is not set.
+pub fn emulator() -> Result<Command> {
+    let hint = "`cargo xtask setup` fills it, `cargo xtask test` sets it";
+    let root = folder("SHEEPDOG_TEST_CACHE", hint)?.join("emulator");
+    if !root.join("stamp").is_file() {
+        return Ok(Command::new("qemu-system-x86_64"));
+    }
+    let mut command = Command::new(root.join("usr/bin/qemu-system-x86_64"));
+    command.arg("-L").arg(root.join("usr/share/qemu"));
+    command.arg("-L").arg(root.join("usr/share/seabios"));
+    command.env("QEMU_MODULE_DIR", root.join("usr/lib/x86_64-linux-gnu/qemu"));
+    Ok(command)
 }
 
 fn folder(variable: &str, hint: &str) -> Result<PathBuf> {

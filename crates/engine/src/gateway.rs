@@ -30,11 +30,12 @@ mod reconcile;
 mod sequence;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use sheepdog_proto::command::Command;
 use sheepdog_proto::peer::{Reply, Request, RequestBody};
-use sheepdog_proto::{Generation, Incarnation, NodeId, PgId, Stamp, Vid, View};
+use sheepdog_proto::{Generation, Incarnation, NodeId, ObjectKind, Oid, PgId, Stamp, Vid, View};
 
 use crate::state::{Attachment as Owner, ClusterState, Group, Member};
 use crate::volume::{Answer, Operation, Refusal};
@@ -248,6 +249,15 @@ impl Gateway {
     /// submitted is done first; if nothing was, it ends at once, live or not.
     pub fn drain(&mut self, vid: Vid) {
         self.with(vid, |attachment, _| attachment.drain());
+    }
+
+    /// Writes blocks of a VDI anew, if it is attached and live here: a copy of them is bad.
+    pub fn heal(&mut self, oid: Oid, blocks: Range<u32>) {
+        if self.is_live(oid.vid()) && oid.kind() == ObjectKind::Data {
+            self.with(oid.vid(), |attachment, context| {
+                attachment.heal_range(context, oid.index(), blocks);
+            });
+        }
     }
 
     /// Forgets a drained attachment, once the log has it detached.

@@ -20,7 +20,7 @@ mod gate;
 mod object;
 mod pass;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sheepdog_proto::command::Command;
@@ -144,6 +144,8 @@ pub struct Joiner {
     attempt: usize,
     /// Groups that were left for an object that cannot be read, and under which view.
     left_for_rot: BTreeMap<PgId, View>,
+    /// Objects here that are of no use: they go before their group is joined.
+    rotten: BTreeSet<Oid>,
     actions: Vec<Action>,
     progress: Progress,
 }
@@ -168,6 +170,7 @@ impl Joiner {
             resting: BTreeMap::new(),
             attempt: 0,
             left_for_rot: BTreeMap::new(),
+            rotten: BTreeSet::new(),
             actions: Vec::new(),
             progress: Progress::default(),
         }
@@ -223,11 +226,12 @@ impl Joiner {
         }
     }
 
-    /// The own store cannot read what it knows of an object: no change of it can be taken. The
-    /// group is left, if others have it, and joined anew without the object.
+    /// The own store cannot read an object, or what it knows of it: no change of it can be taken.
+    /// The group is left, if others have it, and joined anew without the object.
     pub fn note_rot(&mut self, oid: Oid) {
         let Some((pg, group)) = self.state.group_of(oid) else { return };
         let (node, incarnation) = (self.me.node, self.me.incarnation);
+        self.rotten.insert(oid);
         let is_new = self.left_for_rot.insert(pg, group.view) != Some(group.view);
         if is_new && group.can_demote(node) {
             self.actions.push(Action::Propose(Command::Demote {

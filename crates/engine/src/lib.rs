@@ -12,6 +12,6 @@ pub mod gateway;
 pub mod join;
 pub mod placement;
 pub mod replica;
-
+pub mod scrub;
 pub mod state;
 pub mod volume;

@@ -66,6 +66,7 @@ pub fn admit(me: Me, state: &ClusterState, request: &Request) -> Admission {
         | RequestBody::Settle { .. }
         | RequestBody::Watermark
         | RequestBody::Ping
+        | RequestBody::Heal { .. }
         | RequestBody::List { .. }
         | RequestBody::Pull { .. } => Admission::Execute,
         RequestBody::Write { oid, .. }

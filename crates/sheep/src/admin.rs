@@ -4,6 +4,7 @@
 //!      shard of the VDI.
 //! Holds: every failure is a `Failure` with a code, a sentence, and what to do next.
 
+mod check;
 mod cluster;
 mod data;
 mod disk;
@@ -104,6 +105,7 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/vdis/{name}/release", post(data::release))
         .route("/v1/vdis/{name}/data", get(data::read).put(data::write).delete(data::zero))
         .route("/v1/vdis/{name}/objects/{index}", get(vdi::object))
+        .route("/v1/vdis/{name}/check", post(check::check))
         .route("/metrics", get(node::metrics))
         .fallback(failure::unknown_path)
         .layer(DefaultBodyLimit::max(body_max))

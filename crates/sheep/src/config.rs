@@ -94,6 +94,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub(crate) out_after: u64,
 
+    /// MiB a second that are read and compared in the background, to find what has rotted;
+    /// 0 = none.
+    #[arg(long, value_name = "MIB", default_value_t = 8)]
+    pub(crate) scrub: u64,
+
     /// Data threads, 1 to 64; fixed at the first start. Default: one per core, at most 4.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) shards: Option<u16>,
@@ -110,6 +115,10 @@ pub(crate) struct Options {
     /// directory, which must exist.
     #[arg(long, value_name = "DIR", hide = true)]
     pub(crate) record: Option<PathBuf>,
+
+    /// For developers: seconds between two times that all copies are read.
+    #[arg(long, value_name = "SECONDS", hide = true, default_value_t = 60)]
+    pub(crate) scrub_rest: u64,
 
     /// For developers: the engine of the disks. Default: the best that works.
     #[arg(long, value_enum, hide = true)]
@@ -131,6 +140,10 @@ pub(crate) struct Config {
     pub(crate) gateway: bool,
     pub(crate) weight: Option<u32>,
     pub(crate) out_after: u64,
+    /// Bytes a second.
+    pub(crate) scrub_rate: u64,
+    /// Seconds.
+    pub(crate) scrub_rest: u64,
     pub(crate) shards: Option<u16>,
     pub(crate) record: Option<PathBuf>,
     pub(crate) engine: Engine,
@@ -167,6 +180,8 @@ impl Config {
             gateway: options.gateway,
             weight: options.weight,
             out_after: options.out_after,
+            scrub_rate: options.scrub.saturating_mul(1 << 20),
+            scrub_rest: options.scrub_rest,
             shards: options.shards,
             record: options.record,
             engine: match options.disk_engine {

@@ -15,6 +15,8 @@ use sheepdog_engine::join::Progress;
 use sheepdog_proto::BLOCK_BYTES;
 use sheepdog_store::Statistics;
 
+use crate::shard::scrub::Scrubbed;
+
 /// Upper bounds of the latency buckets, microseconds; one more bucket takes the rest.
 const BOUNDS_US: [u64; 16] = [
     50, 100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 51_200, 102_400, 409_600, 1_638_400,
@@ -70,6 +72,8 @@ pub(crate) struct ShardMetrics {
     store: Mutex<Statistics>,
     /// How far joining has come, as of the last tick.
     joining: Mutex<Progress>,
+    /// What the scrub has found, and how often it has gone over all.
+    scrubbed: Mutex<(Scrubbed, u64)>,
 }
 
 impl ShardMetrics {
@@ -86,6 +90,14 @@ impl ShardMetrics {
 
     pub(crate) fn set_joining(&self, progress: Progress) {
         *lock(&self.joining) = progress;
+    }
+
+    pub(crate) fn note_scrubbed(&self, found: &Scrubbed) {
+        lock(&self.scrubbed).0.add(found);
+    }
+
+    pub(crate) fn note_scrub_pass(&self) {
+        lock(&self.scrubbed).1 += 1;
     }
 
     pub(crate) fn set_store(&self, statistics: &Statistics) {
@@ -124,6 +136,7 @@ pub(crate) fn render(shards: &[std::sync::Arc<ShardMetrics>]) -> String {
     render_rest(&mut text, shards);
     render_store(&mut text, shards);
     render_joining(&mut text, &joining(shards));
+    render_scrub(&mut text, &scrubbed(shards));
     text
 }
 
@@ -140,6 +153,33 @@ pub(crate) fn joining(shards: &[std::sync::Arc<ShardMetrics>]) -> Progress {
         all.blocks += one.blocks;
     }
     all
+}
+
+/// What all shards together have found, and how often each has gone over all, at least.
+pub(crate) fn scrubbed(shards: &[std::sync::Arc<ShardMetrics>]) -> (Scrubbed, u64) {
+    let (mut all, mut passes) = (Scrubbed::default(), u64::MAX);
+    for shard in shards {
+        let (one, of_it) = *lock(&shard.scrubbed);
+        all.add(&one);
+        passes = passes.min(of_it);
+    }
+    (all, if shards.is_empty() { 0 } else { passes })
+}
+
+fn render_scrub(text: &mut String, (found, passes): &(Scrubbed, u64)) {
+    let Scrubbed { objects, bytes, bad, healed, behind, unequal, alone } = *found;
+    for (name, help, value) in [
+        ("sheep_scrub_passes_total", "Times that all copies were looked at.", *passes),
+        ("sheep_scrub_objects_total", "Copies looked at.", objects),
+        ("sheep_scrub_bytes_total", "Bytes read and verified.", bytes),
+        ("sheep_scrub_bad_blocks_total", "Blocks that were bad.", bad),
+        ("sheep_scrub_healed_blocks_total", "Of these, good again.", healed),
+        ("sheep_scrub_behind_blocks_total", "Blocks that were newer elsewhere.", behind),
+        ("sheep_scrub_unequal_blocks_total", "Blocks that differed otherwise.", unequal),
+        ("sheep_scrub_alone_total", "Copies that could not be compared.", alone),
+    ] {
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}");
+    }
 }
 
 fn render_joining(text: &mut String, progress: &Progress) {

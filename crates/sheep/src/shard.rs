@@ -16,6 +16,7 @@ mod join;
 pub(crate) mod mail;
 mod mover;
 mod replica;
+pub(crate) mod scrub;
 pub(crate) mod store_link;
 pub(crate) mod stores;
 mod sweep;
@@ -64,6 +65,7 @@ pub(crate) struct Shard {
     local_replies: RefCell<VecDeque<Reply>>,
     pub(super) joiner: RefCell<Joiner>,
     /// The own store's answers to the joiner.
+    scrubbing: RefCell<scrub::Scrubbing>,
     local_answers: RefCell<VecDeque<(u64, Result<ReplyBody, PeerError>)>>,
     /// A gateway asked for something since the last tick.
     is_busy: RefCell<bool>,
@@ -111,6 +113,8 @@ pub(crate) fn run(
         shard.step_joiner(|joiner| joiner.handle_state(shard.state()));
         shard.watch_others();
         tokio::task::spawn_local(shard.clone().clear_leftovers());
+        let share = shard.shared.scrub_rate / shard.shared.shards.len().max(1) as u64;
+        tokio::task::spawn_local(shard.clone().watch_copies(share));
         shard.take_mail(mail).await;
         Ok(())
     })
@@ -131,6 +135,7 @@ impl Shard {
             held: RefCell::default(),
             local_replies: RefCell::default(),
             joiner: RefCell::new(Joiner::new(me, index)),
+            scrubbing: RefCell::default(),
             local_answers: RefCell::default(),
             is_busy: RefCell::default(),
             links: RefCell::default(),
@@ -246,6 +251,11 @@ impl Shard {
     /// Another sheep has answered.
     pub(crate) fn take_replies(self: &Rc<Self>, place: Place, replies: Vec<Reply>) {
         for reply in replies {
+            let mut reply = Some(reply);
+            if self.take_scrub_reply(&mut reply) {
+                continue;
+            }
+            let Some(reply) = reply else { continue };
             if reply.id & JOINER_ID == 0 {
                 self.gateway().handle_reply(place, reply);
             } else {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sheepdog_attach::door::CommandError;
 use sheepdog_attach::opener::Openers;
@@ -72,6 +73,10 @@ pub(crate) struct Inbox {
 pub(crate) struct Shared {
     pub(crate) me: Me,
     pub(crate) uuid: u128,
+    /// Bytes a second that this sheep reads of its own accord to verify them; zero for none.
+    pub(crate) scrub_rate: u64,
+    /// How long it rests between two times.
+    pub(crate) scrub_rest: Duration,
     /// Until when nobody else can own what this sheep owns.
     pub(crate) lease: Lease,
     pub(crate) silences: mpsc::UnboundedSender<Silence>,

@@ -16,7 +16,7 @@ use sheepdog_proto::LogIndex;
 use sheepdog_proto::command::{Addresses, Command};
 use sheepdog_store::Home;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Duration, timeout};
 
 use crate::accept::{self, Listeners};
 use crate::admin;
@@ -53,7 +53,8 @@ async fn run_async(config: Config) -> Result<()> {
     reach::wait_for_all(&mut control, uuid).await?;
     let me = join(&config, &mut control, &listeners, stores.len() as u16).await?;
     control.leave_lost_groups(me).await?;
-    let (shared, mailboxes, mut inbox) = share(me, uuid, control.log().lease(), stores.len());
+    let lease = control.log().lease();
+    let (shared, mailboxes, mut inbox) = share(me, uuid, &config, lease, stores.len());
     spawn_shards(&shared, &control, stores, mailboxes)?;
     let ready = ready_line(&listeners, &config)?;
     let mut watch = control.watch();
@@ -150,7 +151,13 @@ pub(crate) fn disk_bytes(directory: &Path) -> Result<(u64, u64)> {
 
 type Mailboxes = Vec<mpsc::UnboundedReceiver<shard::mail::Mail>>;
 
-fn share(me: Me, uuid: u128, lease: Lease, shards: usize) -> (Arc<Shared>, Mailboxes, Inbox) {
+fn share(
+    me: Me,
+    uuid: u128,
+    config: &Config,
+    lease: Lease,
+    shards: usize,
+) -> (Arc<Shared>, Mailboxes, Inbox) {
     let (senders, mailboxes): (Vec<_>, Vec<_>) =
         (0..shards).map(|_| mpsc::unbounded_channel()).unzip();
     let metrics = (0..shards).map(|_| Arc::new(ShardMetrics::default())).collect();
@@ -159,7 +166,19 @@ fn share(me: Me, uuid: u128, lease: Lease, shards: usize) -> (Arc<Shared>, Mailb
     let (disks, told) = mpsc::unbounded_channel();
     let (silences, heard) = mpsc::unbounded_channel();
     let shards = senders;
-    let shared = Shared { me, uuid, lease, silences, openers, shards, metrics, proposals, disks };
+    let shared = Shared {
+        me,
+        uuid,
+        scrub_rate: config.scrub_rate,
+        scrub_rest: Duration::from_secs(config.scrub_rest),
+        lease,
+        silences,
+        openers,
+        shards,
+        metrics,
+        proposals,
+        disks,
+    };
     (Arc::new(shared), mailboxes, Inbox { silences: heard, proposals: proposed, disks: told })
 }
 

@@ -34,6 +34,7 @@ pub fn store_request(
         RequestBody::Settle { oids } => Request::Settle { vid, below: generation, oids },
         RequestBody::Watermark
         | RequestBody::Ping
+        | RequestBody::Heal { .. }
         | RequestBody::List { .. }
         | RequestBody::Pull { .. } => {
             return None;
@@ -134,6 +135,7 @@ pub fn payload_bytes(body: &RequestBody) -> u64 {
         | RequestBody::List { .. }
         | RequestBody::Pull { .. }
         | RequestBody::Watermark
+        | RequestBody::Heal { .. }
         | RequestBody::Ping => 0,
     }
 }

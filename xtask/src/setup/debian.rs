@@ -41,7 +41,6 @@ pub(super) const PROGRAMS: &[Need] = &[
     need("fio", "fio"),
     need("ip", "iproute2"),
     need("nft", "nftables"),
-    need("qemu-system-x86_64", "qemu-system-x86"),
 ];
 
 /// What the build of QEMU 5.2 starts and links.

@@ -17,6 +17,7 @@
 //!   PUT    /v1/vdis/{name}/data?offset=     octets -> 204: durable
 //!   DELETE /v1/vdis/{name}/data?offset=&length=  -> 204: reads as zeros from now on, durable
 //!   GET    /v1/vdis/{name}/objects/{index}  -> ObjectPlace
+//!   POST   /v1/vdis/{name}/check?from=&count=  -> VdiCheck: of the sheep that answers
 //!   GET    /v1/objects/{oid}                -> bool: this sheep's own store has the object
 //!   GET    /metrics                         -> Prometheus text
 //! Errors: the status of [`ErrorCode::status`] and a [`Failure`] as body.
@@ -34,6 +35,9 @@ pub use scalar::{Copies, VidHex};
 
 /// Most bytes of one data request, in either direction.
 pub const DATA_BYTES_MAX: u64 = 4 << 20;
+
+/// Most objects of one check.
+pub const CHECK_OBJECTS_MAX: u32 = 1024;
 
 /// What the cluster as a whole does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -364,6 +368,37 @@ pub struct ObjectCopy {
     pub node: u16,
     /// It has the object; absent if it could not be asked (it is down).
     pub held: Option<bool>,
+}
+
+/// Query of `POST /v1/vdis/{name}/check`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckRange {
+    /// First object number.
+    pub from: u32,
+    /// Objects; at most [`CHECK_OBJECTS_MAX`].
+    pub count: u32,
+}
+
+/// Answer to `POST /v1/vdis/{name}/check`: the copies of some objects of a VDI that the answering
+/// sheep has in sync were read, verified, and compared with those of another sheep. What was bad
+/// has been healed, or is being fetched anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VdiCheck {
+    /// Copies looked at.
+    pub objects: u64,
+    /// Bytes read and verified.
+    pub bytes: u64,
+    /// Blocks (4 KiB) that could not be read or did not match their checksums.
+    pub bad: u64,
+    /// Of these, blocks that are good again.
+    pub healed: u64,
+    /// Blocks of which another copy has a newer change: the sheep fetches them.
+    pub behind: u64,
+    /// Blocks that differ from another copy in any other way.
+    pub unequal: u64,
+    /// Copies that could not be compared: nobody else has one in sync, or answers.
+    pub alone: u64,
 }
 
 /// Which disk is to be put in or taken out.

@@ -1,5 +1,6 @@
 //! `dog vdi`: virtual disk images.
 
+pub(super) mod check;
 pub(super) mod create;
 mod data;
 pub(super) mod delete;

@@ -10,7 +10,8 @@ use std::thread;
 use serde::Serialize;
 use sheepdog_client::admin::types::{
     Addresses, Class, Cluster, ClusterFormat, ClusterStatus, Copies, Disk, DiskState, ErrorCode,
-    Failure, Holder, Node, NodeInfo, ObjectCopy, ObjectPlace, Recovery, Vdi, VidHex, Warning,
+    Failure, Holder, Node, NodeInfo, ObjectCopy, ObjectPlace, Recovery, Vdi, VdiCheck, VidHex,
+    Warning,
 };
 use sheepdog_proto::Vid;
 
@@ -147,12 +148,17 @@ fn fixed(asked: &Asked, port: u16) -> Answer {
         ("GET", "/v1/vdis") => json(200, &vdis()),
         ("GET", "/v1/vdis/disk") | ("POST", "/v1/vdis/disk/resize") => json(200, &vdis()[1]),
         ("GET", "/v1/vdis/disk/objects/1") => json(200, &place()),
+        ("POST", path) if path.starts_with("/v1/vdis/disk/check") => json(200, &check()),
         ("POST", "/v1/vdis") => json(201, &vdis()[1]),
         ("POST", "/v1/cluster/format") => json(200, &cluster()),
         ("POST", "/v1/cluster/shutdown") => (202, Vec::new()),
         ("DELETE", "/v1/vdis/disk") | ("POST", "/v1/vdis/disk/release") => (204, Vec::new()),
         _ => failure(ErrorCode::NotFound, "no such VDI"),
     }
+}
+
+fn check() -> VdiCheck {
+    VdiCheck { objects: 2, bytes: 8 << 20, bad: 1, healed: 1, ..VdiCheck::default() }
 }
 
 pub(crate) fn cluster() -> Cluster {

@@ -32,3 +32,4 @@ mod t24_stopped;
 mod t25_slow_links;
 mod t26_real_guest;
 mod t27_rebalancing;
+mod t28_scrub;

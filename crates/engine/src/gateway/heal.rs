@@ -7,6 +7,9 @@
 //!       newest, under a stamp that is newer still;
 //!   HE2 a range is healed once at a time, and nobody is answered.
 
+use std::ops::Range;
+
+use sheepdog_proto::BLOCK_BYTES;
 use sheepdog_proto::peer::{BlockMeta, BlockState};
 
 use super::Context;
@@ -25,14 +28,21 @@ impl Attachment {
         blocks: &[BlockMeta],
     ) {
         for (start, count) in data_runs(first, blocks) {
-            if !self.healing.insert((index, start)) {
-                continue; // HE2
-            }
-            context.healed += u64::from(count);
-            let token = HEAL | self.fresh();
-            let piece = self.heal_piece(token, index, start..start + count);
-            self.start_pieces(context, token, vec![piece], None);
+            self.heal_range(context, index, start..start + count);
         }
+    }
+
+    /// Claims, reads and writes anew.
+    pub(super) fn heal_range(&mut self, context: &mut Context, index: u32, blocks: Range<u32>) {
+        let per_object = (self.object_bytes() / BLOCK_BYTES as u64) as u32;
+        let is_inside = blocks.start < blocks.end && blocks.end <= per_object;
+        if !is_inside || !self.healing.insert((index, blocks.start)) {
+            return; // HE2
+        }
+        context.healed += u64::from(blocks.end - blocks.start);
+        let token = HEAL | self.fresh();
+        let piece = self.heal_piece(token, index, blocks);
+        self.start_pieces(context, token, vec![piece], None);
     }
 }
 

@@ -147,6 +147,12 @@ impl Joiner {
                         return;
                     }
                     None => {
+                        let noted = std::mem::take(&mut self.rotten);
+                        let (ours, others) =
+                            noted.into_iter().partition(|o| self.is_of(&opening.groups, *o));
+                        let ours: BTreeSet<Oid> = ours;
+                        self.rotten = others;
+                        rotten.extend(ours);
                         self.ask(Asked::Gate, Local::Drop(rotten, View(u64::MAX)));
                         Stage::Drop
                     }

@@ -17,6 +17,7 @@ const LIST: u8 = 8;
 const PULL: u8 = 9;
 const COMPARE: u8 = 10;
 const PING: u8 = 11;
+const HEAL: u8 = 12;
 const REPLY: u8 = 0x80;
 
 /// A request of a gateway.
@@ -126,6 +127,15 @@ pub enum RequestBody {
     },
     /// Asks for a sign of life, which the thread itself gives.
     Ping,
+    /// Asks the owner of a VDI to write blocks anew, because a copy of them is bad.
+    Heal {
+        /// Object.
+        oid: Oid,
+        /// First block.
+        first_block: u32,
+        /// How many, at most [`BLOCKS_MAX`].
+        count: u32,
+    },
 }
 
 /// State of one block on a replica.
@@ -249,12 +259,11 @@ impl Request {
                 header.kind = WRITE;
                 header.must_exist = *must_exist;
                 header.oid = oid.get();
-                header.object_shift = *object_shift;
+                (header.object_shift, header.stamp) = (*object_shift, *stamp);
                 (header.first_block, header.count) = (*first_block, checksums.len() as u32);
-                header.stamp = *stamp;
-                checksums.iter().for_each(|sum| {
+                for sum in checksums {
                     meta.u32(*sum);
-                });
+                }
                 payload = Some(data);
             }
             RequestBody::Hole { oid, object_shift, first_block, count, stamp, must_exist } => {
@@ -268,8 +277,10 @@ impl Request {
             RequestBody::Reset { oid, stamp } => {
                 (header.kind, header.oid, header.stamp) = (RESET, oid.get(), *stamp);
             }
-            RequestBody::Read { oid, first_block, count } => {
-                (header.kind, header.oid) = (READ, oid.get());
+            RequestBody::Read { oid, first_block, count }
+            | RequestBody::Heal { oid, first_block, count } => {
+                let is_read = matches!(self.body, RequestBody::Read { .. });
+                (header.kind, header.oid) = (if is_read { READ } else { HEAL }, oid.get());
                 (header.first_block, header.count) = (*first_block, *count);
             }
             RequestBody::Barrier { index } => (header.kind, header.view) = (BARRIER, View(*index)),
@@ -331,9 +342,9 @@ impl Request {
                 must_exist: header.must_exist,
             },
             RESET => RequestBody::Reset { oid: oid(header.oid)?, stamp: header.stamp },
-            READ => {
+            READ | HEAL => {
                 blocks()?;
-                RequestBody::Read { oid: oid(header.oid)?, first_block, count: header.count }
+                read_or_heal(header, oid(header.oid)?)
             }
             BARRIER => RequestBody::Barrier { index: header.view.0 },
             SETTLE => RequestBody::Settle { oids: oids(header.count, &mut r)? },
@@ -377,6 +388,7 @@ impl RequestBody {
             | Self::Hole { oid, .. }
             | Self::Reset { oid, .. }
             | Self::Read { oid, .. }
+            | Self::Heal { oid, .. }
             | Self::Pull { oid, .. } => Some(*oid),
             Self::Barrier { .. }
             | Self::Settle { .. }
@@ -525,6 +537,14 @@ pub(super) fn block(r: &mut Reader<'_>) -> Result<BlockMeta, WireError> {
     };
     r.zeros(3)?;
     Ok(BlockMeta { stamp, checksum: sum, state })
+}
+
+const fn read_or_heal(header: &Header, oid: Oid) -> RequestBody {
+    let (first_block, count) = (header.first_block, header.count);
+    match header.kind {
+        READ => RequestBody::Read { oid, first_block, count },
+        _ => RequestBody::Heal { oid, first_block, count },
+    }
 }
 
 pub(super) fn unstable(r: &mut Reader<'_>) -> Result<Unstable, WireError> {

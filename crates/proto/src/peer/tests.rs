@@ -39,6 +39,7 @@ fn requests() -> Vec<Request> {
         RequestBody::Settle { oids: vec![oid(), Oid::map(oid().vid(), 0)] },
         RequestBody::Watermark,
         RequestBody::Ping,
+        RequestBody::Heal { oid: oid(), first_block: 5, count: 2 },
         RequestBody::List {
             index: 9,
             policy: PolicyId(2),

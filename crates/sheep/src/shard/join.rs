@@ -126,7 +126,7 @@ impl Shard {
     }
 
     /// JS3.
-    async fn pull(
+    pub(super) async fn pull(
         self: &Rc<Self>,
         oid: Oid,
         request: store::Request,

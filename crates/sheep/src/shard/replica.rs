@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use sheepdog_engine::replica::{Admission, admit, must_exist};
 use sheepdog_proto::Stamp;
-use sheepdog_proto::peer::{PeerError, Reply, Request, RequestBody};
+use sheepdog_proto::peer::{PeerError, Reply, ReplyBody, Request, RequestBody};
 use sheepdog_store as store;
 use sheepdog_store::serve;
 
@@ -67,6 +67,10 @@ impl Shard {
     fn execute(self: &Rc<Self>, reply_to: ReplyTo, request: Request) {
         if matches!(request.body, RequestBody::List { .. } | RequestBody::Pull { .. }) {
             return self.serve_joiner(reply_to, request);
+        }
+        if let RequestBody::Heal { oid, first_block, count } = request.body {
+            self.reply(&reply_to, Reply { id: request.id, result: Ok(ReplyBody::Done) });
+            return self.step(|gateway| gateway.heal(oid, first_block..first_block + count));
         }
         *self.is_busy.borrow_mut() = true;
         let Request { id, vid, generation, view, stable, body } = request;

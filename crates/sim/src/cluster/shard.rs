@@ -12,7 +12,7 @@ use sheepdog_engine::gateway::{Action, Gateway, Place};
 use sheepdog_engine::replica::{Admission, admit, must_exist};
 use sheepdog_engine::state::ClusterState;
 use sheepdog_proto::Stamp;
-use sheepdog_proto::peer::{PeerError, Reply, Request, RequestBody};
+use sheepdog_proto::peer::{PeerError, Reply, ReplyBody, Request, RequestBody};
 use sheepdog_store as store;
 use sheepdog_store::serve::store_request;
 
@@ -153,6 +153,10 @@ impl World {
     fn execute(&mut self, place: Place, reply_to: ReplyTo, request: Request) {
         if matches!(request.body, RequestBody::List { .. } | RequestBody::Pull { .. }) {
             return self.serve_joiner(place, reply_to, request);
+        }
+        if let RequestBody::Heal { oid, first_block, count } = request.body {
+            self.reply(place, reply_to, Reply { id: request.id, result: Ok(ReplyBody::Done) });
+            return self.step(place, |g| g.heal(oid, first_block..first_block + count));
         }
         if let Err(what) = self.fence.note(place, &request) {
             self.blame(what);

@@ -31,6 +31,9 @@ pub(super) fn request(request: &Request) -> String {
         RequestBody::Settle { oids } => format!("settle {} objects", oids.len()),
         RequestBody::Watermark => "watermark".to_owned(),
         RequestBody::Ping => "ping".to_owned(),
+        RequestBody::Heal { oid, first_block, count } => {
+            format!("heal {} {first_block}+{count}", object(*oid))
+        }
         RequestBody::List { index, after, partitions, .. } => {
             format!("list {partitions:?} after {after:?} as of entry {index}")
         }

@@ -255,6 +255,7 @@ impl World {
             RequestBody::Settle { .. } => "sent: settle",
             RequestBody::Watermark => "sent: watermark of an idle attachment",
             RequestBody::Ping => "sent: ping",
+            RequestBody::Heal { .. } => "sent: heal",
             RequestBody::Read { .. } => "sent: read",
             RequestBody::Reset { .. } => "sent: reset",
             RequestBody::Hole { .. } => "sent: hole",

@@ -39,7 +39,10 @@ impl Herd {
                 let waiting = self.broken_groups(place.node, state);
                 waiting.iter().any(|pg| pg.policy == vdi.policy)
             }
-            RequestBody::Settle { .. } | RequestBody::Watermark | RequestBody::Ping => false,
+            RequestBody::Settle { .. }
+            | RequestBody::Watermark
+            | RequestBody::Ping
+            | RequestBody::Heal { .. } => false,
             RequestBody::List { .. } => true,
             RequestBody::Write { oid, .. }
             | RequestBody::Hole { oid, .. }

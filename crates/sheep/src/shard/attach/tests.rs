@@ -44,8 +44,19 @@ fn shard(state: &ClusterState) -> (Rc<Shard>, mpsc::UnboundedReceiver<Proposal>)
     let shards = vec![mail];
     let openers = Openers::default();
     let (silences, lease) = (mpsc::unbounded_channel().0, Lease::default());
-    let shared =
-        Shared { me, uuid: 1, lease, silences, openers, shards, metrics, proposals, disks };
+    let shared = Shared {
+        me,
+        uuid: 1,
+        scrub_rate: 0,
+        scrub_rest: Duration::from_secs(60),
+        lease,
+        silences,
+        openers,
+        shards,
+        metrics,
+        proposals,
+        disks,
+    };
     let stores = Stores::new(BTreeMap::new(), [0; sheepdog_store::BUCKETS]);
     (Rc::new(Shard::new(Arc::new(shared), 0, Arc::new(state.clone()), stores)), proposed)
 }
