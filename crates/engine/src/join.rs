@@ -317,6 +317,11 @@ impl Joiner {
             {
                 self.end_change(*oid);
             }
+            Asked::Step(Local::Change { body, .. })
+                if body.oid().is_none_or(|oid| self.joined_group(oid).is_none()) =>
+            {
+                self.end_step();
+            }
             Asked::Step(local) | Asked::Change(_, local) => {
                 let local = local.clone();
                 self.ask(asked, local);

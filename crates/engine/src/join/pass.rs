@@ -179,16 +179,17 @@ impl Joiner {
 
     /// The member's part of the list.
     pub(super) fn take_listing(&mut self, listing: Listing) {
-        let Some(pass) = &mut self.pass else { return };
-        let Stage::Asked(after) = pass.listing else { return };
-        pass.unstable.extend(listing.unstable.iter().map(|change| change.oid));
+        let Some(Pass { listing: Stage::Asked(after), .. }) = self.pass else { return };
         let resets = listing.unstable.iter().filter(|c| c.kind == UnstableKind::Reset);
-        let resets: Vec<Local> = resets
+        let joined = resets.filter(|change| self.joined_group(change.oid).is_some()); // P4
+        let resets: Vec<Local> = joined
             .map(|change| Local::Change {
                 body: RequestBody::Reset { oid: change.oid, stamp: change.stamp },
                 is_settled: false, // P3
             })
             .collect();
+        let Some(pass) = &mut self.pass else { return };
+        pass.unstable.extend(listing.unstable.iter().map(|change| change.oid));
         pass.listing = Stage::Local { theirs: listing, ours: BTreeMap::new() };
         resets.into_iter().for_each(|reset| self.step(reset));
         self.ask(Asked::List, Local::List(after));
