@@ -55,6 +55,9 @@ cargo xtask COMMAND
   mutants [--only NAME]...          put each fault of xtask/mutants into a clone of this commit
                                     and run the tests, until docs/ledger/mutants.md says for
                                     all who noticed them; a run that was stopped is gone on with
+  sim-mutants [--only NAME]...      put each fault of xtask/mutants/sim.txt into the cluster
+                                    simulator, and say in docs/ledger/mutants-sim.md after how
+                                    many seeds it is noticed; goes on likewise
   help                              this text
 
 Environment that `test` and `setup` read
@@ -104,6 +107,7 @@ fn run(words: &[&str]) -> Result<bool> {
         ["faults", options @ ..] => faults::run(&Repository::open()?, options),
         ["soak-sim", options @ ..] => sim::soak(&Repository::open()?, options),
         ["sim", options @ ..] => sim::run(&Repository::open()?, options),
+        ["sim-mutants", options @ ..] => mutants::sim::run(&Repository::open()?, options),
         ["mutants", options @ ..] => mutants::run(&Repository::open()?, options),
         ["fix"] => {
             let repository = Repository::open()?;

@@ -8,6 +8,7 @@
 //! Not here: faults that tests put in by themselves (crates/engine's model).
 
 mod list;
+pub(crate) mod sim;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -50,7 +51,7 @@ struct Bench<'a> {
 /// Tries every fault that this commit's page does not have yet; `false` if one went unnoticed.
 pub(crate) fn run(repository: &Repository, words: &[&str]) -> Result<bool> {
     let wanted = parse(words)?;
-    let mutants = list::load(repository)?;
+    let mutants = list::load(repository, false)?;
     for name in &wanted {
         ensure!(mutants.iter().any(|mutant| mutant.name == *name), "there is no fault {name}");
     }
@@ -58,7 +59,7 @@ pub(crate) fn run(repository: &Repository, words: &[&str]) -> Result<bool> {
     // What is tried is a clone of the commit.
     ensure!(!commit.ends_with("-dirty"), "commit the changes of crates/ first");
     let mut ledger = Ledger::load(repository, PAGE, HEAD)?;
-    let bench = Bench::new(repository)?;
+    let bench = Bench::new(repository, "mutants")?;
     let mut unnoticed = Vec::new();
     for mutant in &mutants {
         let is_wanted = wanted.is_empty() || wanted.contains(&mutant.name.as_str());
@@ -81,9 +82,9 @@ pub(crate) fn run(repository: &Repository, words: &[&str]) -> Result<bool> {
 }
 
 impl<'a> Bench<'a> {
-    fn new(repository: &'a Repository) -> Result<Self> {
+    fn new(repository: &'a Repository, folder: &str) -> Result<Self> {
         let graph = Graph::load(repository)?;
-        let root = PathBuf::from(&graph.target).join("mutants");
+        let root = PathBuf::from(&graph.target).join(folder);
         let (tree, target) = (root.join("tree"), root.join("target"));
         if tree.exists() {
             std::fs::remove_dir_all(&tree).with_context(|| tree.display().to_string())?;

@@ -31,10 +31,15 @@ impl Mutant {
     }
 }
 
-/// All faults, each put into its file once to see that it can be.
-pub(crate) fn load(repository: &Repository) -> Result<Vec<Mutant>> {
+/// The list for the cluster simulator.
+const FOR_SIM: &str = "xtask/mutants/sim.txt";
+
+/// All faults for tests, or those for the cluster simulator, each put into its file once to see
+/// that it can be.
+pub(crate) fn load(repository: &Repository, for_sim: bool) -> Result<Vec<Mutant>> {
     let mut mutants = Vec::new();
-    for path in repository.files()?.iter().filter(|path| path.starts_with(FOLDER)) {
+    let is_wanted = |path: &&String| path.starts_with(FOLDER) && (*path == FOR_SIM) == for_sim;
+    for path in repository.files()?.iter().filter(is_wanted) {
         let text = repository.text(path)?.with_context(|| format!("{path} is no text"))?;
         mutants.extend(parse(&text).with_context(|| path.clone())?);
     }
