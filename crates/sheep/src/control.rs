@@ -20,6 +20,7 @@ use sheepdog_engine::state::{ClusterState, Outcome, Refused};
 use sheepdog_proto::command::Command;
 use sheepdog_proto::{LogIndex, Vid};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::disks::Disks;
 use crate::shard::mail::Mail;
@@ -70,6 +71,8 @@ pub(crate) struct Control {
     absences: Absences,
     /// Seconds that a sheep may be away before its copies are made elsewhere; zero for ever.
     out_after: u64,
+    /// Ticks are counted, so they go on evenly when `run` is left and entered again.
+    idle: Interval,
     /// Answers of the log on their way back to `run`, which may be left and entered again.
     appended: mpsc::UnboundedSender<Appended>,
     indexes: mpsc::UnboundedReceiver<Appended>,
@@ -88,6 +91,9 @@ impl Control {
         let (outcomes, waiting) = (BTreeMap::new(), BTreeMap::new());
         let (appended, indexes) = mpsc::unbounded_channel();
         let (silences, absences) = (Silences::default(), Absences::default());
+        let mut idle = tokio::time::interval(IDLE_CHECK);
+        // Whoever stood still must hear what happened before it says who was away meanwhile.
+        idle.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             log,
             events,
@@ -99,6 +105,7 @@ impl Control {
             silences,
             absences,
             out_after,
+            idle,
             appended,
             indexes,
         }
@@ -221,7 +228,6 @@ impl Control {
 
     /// Serves proposals and follows the log until the shards and the admin API have ended.
     pub(crate) async fn run(&mut self, shared: &Arc<Shared>, inbox: &mut Inbox) -> Result<()> {
-        let mut idle = tokio::time::interval(IDLE_CHECK);
         let mut unused = BTreeMap::new();
         loop {
             tokio::select! {
@@ -233,7 +239,7 @@ impl Control {
                 }
                 Some(event) = inbox.disks.recv() => self.take_disk_event(shared, event)?,
                 Some((result, reply)) = self.indexes.recv() => self.note_index(result, reply),
-                _ = idle.tick() => {
+                _ = self.idle.tick() => {
                     self.release_idle(shared, &mut unused);
                     self.tend_silences(shared);
                     self.tend_absences(shared);

@@ -73,12 +73,13 @@ async fn until_dropped(herd: &Herd, vid: u32, count: usize) -> Result<()> {
     wait::until("as many copies as there should be", LIMIT, is_dropped).await
 }
 
-/// Stops all sheep; each object is on `count` of them, and equal there. How many each has.
+/// Stops the cluster, so that nobody counts as away; each object is on `count` of them, and equal there. How many each has.
 async fn count_copies(herd: &mut Herd, vid: u32, count: usize) -> Result<Vec<usize>> {
     let mut all: BTreeMap<u32, Vec<copies::Copy>> = BTreeMap::new();
     let mut each = Vec::new();
+    herd.admin(0).shutdown().await?;
     for index in 0..herd.count() {
-        herd.sheep_mut(index).terminate().await?;
+        herd.sheep_mut(index).wait_end().await?;
         let found = copies::all(&mut copies::open(herd.sheep(index))?, vid)?;
         each.push(found.len());
         found.into_iter().for_each(|(object, copy)| all.entry(object).or_default().push(copy));
