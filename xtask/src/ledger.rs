@@ -39,6 +39,20 @@ impl Ledger {
         rows.filter_map(end).max().unwrap_or_default()
     }
 
+    /// On such a page: how many seeds a commit has run, and the first that no commit has.
+    pub(crate) fn seeds(&self, commit: &str) -> (u64, u64) {
+        let number = |cell: Option<&&str>| cell.and_then(|cell| cell.parse::<u64>().ok());
+        let (mut run, mut next) = (0, 0);
+        for row in self.rows() {
+            let (Some(first), Some(count)) = (number(row.get(1)), number(row.get(2))) else {
+                continue;
+            };
+            run += if row.first() == Some(&commit) { count } else { 0 };
+            next = next.max(first + count);
+        }
+        (run, next)
+    }
+
     /// Adds a line, and writes the page at once, so that a run that is stopped can go on.
     pub(crate) fn add(&mut self, cells: &[&str]) -> Result<()> {
         self.text.push_str(&format!("| {} |\n", cells.join(" | ")));

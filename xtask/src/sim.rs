@@ -20,13 +20,17 @@ const SEEDS: u64 = 1_000;
 /// Seeds of a soak when nothing is said, and of one line of its page.
 const SOAK_SEEDS: u64 = 1_000_000;
 const SEEDS_AT_ONCE: u64 = 5_000;
+/// What is simulated, and with what.
+const PARTS: [&str; 5] =
+    ["crates/engine", "crates/proto", "crates/store", "crates/sim", "Cargo.lock"];
 const PAGE: &str = "docs/ledger/soak-sim.md";
 const HEAD: &str = "\
 # Simulated clusters
 
 `cargo xtask soak-sim` writes this page: whole clusters from seeds, the real engine on the real
 store, with every fault that docs/design/2026-11-26-simulator.md names. Nothing was wrong in any of
-these; a seed that finds something ends the run and comes on no line.
+these; a seed that finds something ends the run and comes on no line. A commit is the last one that
+changed what is simulated; each goes on with the seeds that no other had.
 
 | commit | first seed | seeds | operations answered | virtual hours | seconds |
 |---|---|---|---|---|---|
@@ -50,14 +54,14 @@ pub(crate) fn soak(repository: &Repository, words: &[&str]) -> Result<bool> {
         ["--seeds", count] => count.parse().with_context(|| format!("--seeds {count}"))?,
         _ => bail!("soak-sim knows --seeds N; see `cargo xtask help`"),
     };
-    let commit = repository.commit_of(&["crates", "Cargo.lock"])?;
+    let commit = repository.commit_of(&PARTS)?;
     ensure!(!commit.ends_with("-dirty"), "commit the changes of crates/ first");
     let program = build(repository)?;
     let mut ledger = Ledger::load(repository, PAGE, HEAD)?;
-    let mut first = ledger.next_seed(&commit);
-    println!("{first} seeds of {commit} so far");
-    while first < seeds {
-        let count = SEEDS_AT_ONCE.min(seeds - first);
+    let (mut run, mut first) = ledger.seeds(&commit);
+    println!("{run} seeds of {commit} so far, the next is {first}");
+    while run < seeds {
+        let count = SEEDS_AT_ONCE.min(seeds - run);
         let numbers = [first, count, THREADS].map(|number| number.to_string());
         let start = Instant::now();
         let output = Command::new(&program).args(numbers).stdin(Stdio::null()).output();
@@ -71,8 +75,8 @@ pub(crate) fn soak(repository: &Repository, words: &[&str]) -> Result<bool> {
         let took = start.elapsed().as_secs().to_string();
         let (from, many) = (first.to_string(), count.to_string());
         ledger.add(&[&commit, &from, &many, found.operations, found.hours, &took])?;
-        first += count;
-        println!("{first} seeds of {seeds}, {} more operations", found.operations);
+        (run, first) = (run + count, first + count);
+        println!("{run} seeds of {seeds}, {} more operations", found.operations);
     }
     Ok(true)
 }

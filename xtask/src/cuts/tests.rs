@@ -22,4 +22,6 @@ fn a_run_goes_on_where_its_commit_stopped() {
     let ledger = Ledger::load(&repository, "docs/ledger/no-such-page.md", &head).unwrap();
     assert_eq!(ledger.next_seed("abc"), 1500);
     assert_eq!(ledger.next_seed("abd"), 0);
+    assert_eq!(ledger.seeds("abc"), (1500, 1500));
+    assert_eq!(ledger.seeds("abd"), (0, 1500));
 }

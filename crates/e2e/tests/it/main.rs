@@ -33,3 +33,4 @@ mod t25_slow_links;
 mod t26_real_guest;
 mod t27_rebalancing;
 mod t28_scrub;
+mod t29_space;

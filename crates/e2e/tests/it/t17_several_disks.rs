@@ -135,7 +135,7 @@ async fn objects_are_spread_over_the_disks_and_found_again() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_disk_that_fails_under_load_costs_its_copies_alone() -> Result<()> {
+async fn w12_a_disk_that_fails_under_load_costs_its_copies_alone() -> Result<()> {
     for (through, seed) in [(OWN, 2), (0, 3)] {
         let mut disks = loop_disks(2)?;
         let mut herd = herd(&disks, Copies::Auto).await?;
@@ -316,7 +316,7 @@ async fn disks_are_put_in_and_taken_out_under_load() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_sheep_that_is_killed_while_buckets_move_loses_nothing() -> Result<()> {
+async fn w10_a_sheep_that_is_killed_while_buckets_move_starts_and_loses_nothing() -> Result<()> {
     let disks = loop_disks(3)?;
     let mut herd = herd(&disks[..2], Copies::Exactly(1)).await?;
     let mut client = Client::start(&herd, 0, 8).await?;

@@ -73,7 +73,8 @@ async fn until_dropped(herd: &Herd, vid: u32, count: usize) -> Result<()> {
     wait::until("as many copies as there should be", LIMIT, is_dropped).await
 }
 
-/// Stops the cluster, so that nobody counts as away; each object is on `count` of them, and equal there. How many each has.
+/// Stops the cluster, so that nobody counts as away; each object is on `count` sheep, and equal
+/// there. How many each has.
 async fn count_copies(herd: &mut Herd, vid: u32, count: usize) -> Result<Vec<usize>> {
     let mut all: BTreeMap<u32, Vec<copies::Copy>> = BTreeMap::new();
     let mut each = Vec::new();

@@ -251,6 +251,33 @@ fn vids_follow_the_name_hash_and_are_never_reused() {
     assert_eq!(log.create("t1").unwrap(), first.next()); // K2
 }
 
+/// W7: a VDI was made by several writes, and names were looked for by probing.
+#[test]
+fn w07_a_vdi_is_made_whole_by_one_entry_under_a_name_of_its_own() {
+    let mut log = Log::formatted(3);
+    let mut used = std::collections::BTreeSet::new();
+    for step in 0..200_usize {
+        let name = format!("vm{}", step * step % 7);
+        let before = log.state.catalogue.clone();
+        let taken = before.find(&name).map(|vdi| vdi.vid);
+        match (taken, step % 3) {
+            (Some(vid), 0) => assert_eq!(log.push(Command::DeleteVdi { vid }), Ok(Outcome::Done)),
+            (Some(vid), _) => {
+                assert_eq!(log.create(&name), Err(Refused::NameTaken(vid)));
+                assert_eq!(log.state.catalogue, before, "a refusal changes nothing");
+            }
+            (None, _) => assert!(used.insert(log.create(&name).unwrap()), "an id is given once"),
+        }
+        let all: Vec<&Vdi> = log.state.catalogue.iter().collect();
+        for vdi in &all {
+            assert_eq!(all.iter().filter(|other| other.name == vdi.name).count(), 1);
+            assert_eq!(log.state.catalogue.find(&vdi.name), Some(*vdi));
+            assert!(vdi.size == 1 << 30 && log.state.group_of(Oid::map(vdi.vid, 0)).is_some());
+        }
+    }
+    assert!(used.len() > 20, "{}", used.len());
+}
+
 #[test]
 fn an_attached_vdi_cannot_be_deleted() {
     let mut log = Log::formatted(1);

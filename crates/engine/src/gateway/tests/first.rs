@@ -1,10 +1,11 @@
 //! What the first Sheepdog got wrong (W1 to W12 of the design study), as far as replication decides
-//! about it. The others: W2 also in the store's tests of rot, W7 and W11 in `state`, W10 and W12 in
-//! the store and in the tests with real disks; W8 has no counterpart yet.
+//! about it; each test is named after one. Elsewhere: `w07_` in the tests of `state`; `w08_`,
+//! `w10_` and `w12_` need real disks and are tests of whole sheep (crates/e2e).
 
-use sheepdog_proto::NodeId;
+use sheepdog_proto::peer::Request;
+use sheepdog_proto::{Generation, NodeId};
 
-use super::stage::{A, B, C, Stage, changes_data};
+use super::stage::{A, B, C, Stage, changes_data, stamp};
 
 impl Stage {
     /// Whoever lacks something fetches it.
@@ -27,8 +28,12 @@ impl Stage {
 
     /// Writes that somebody waits for, one after the other.
     fn write_all(&mut self, blocks: std::ops::Range<u64>, fill: u8) {
+        self.write_all_by(A, blocks, fill);
+    }
+
+    fn write_all_by(&mut self, node: NodeId, blocks: std::ops::Range<u64>, fill: u8) {
         for block in blocks {
-            let write = self.write(A, block, fill);
+            let write = self.write(node, block, fill);
             self.rest();
             assert!(self.is_done(write));
         }
@@ -151,5 +156,27 @@ fn w09_what_was_deleted_while_a_member_was_away_does_not_come_back() {
     // A new life of the object has nothing of the old one, on any copy.
     stage.write_all(258..259, 4);
     assert_eq!((stage.see(A, 256), stage.see(A, 258)), (Some(0), Some(4)));
+    stage.check_rest();
+}
+
+#[test]
+fn w11_a_dead_owner_keeps_nobody_out_and_what_it_still_sends_is_refused() {
+    let mut stage = Stage::written();
+    let is_late = |request: &Request| request.generation == Generation(1) && changes_data(request);
+    stage.stop(move |node, request| node != A && is_late(request));
+    let late = stage.write(A, 0, 2);
+    stage.settle();
+    stage.herd.gone(A); // it is cut off from the log and goes on
+    stage.attach(B);
+    stage.write_all_by(B, 0..1, 3);
+    stage.go(); // now what A sent arrives
+    assert!(!stage.is_done(late), "it is not the owner any more");
+    for node in [B, C] {
+        assert_eq!(stage.kept(node, 0), Some((stamp(2, 1), 3)));
+    }
+    stage.herd.kill(A);
+    stage.restart(A);
+    stage.until_complete();
+    assert_eq!(stage.see(B, 0), Some(3));
     stage.check_rest();
 }
