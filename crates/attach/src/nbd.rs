@@ -84,7 +84,8 @@ async fn go_on<D: Door>(mut negotiation: Negotiation<D>) {
         Ok(End::Transmit(export)) => {
             let (vid, since) = (export.vid, Instant::now());
             tracing::info!(%vid, structured = export.structured, "NBD client connected");
-            let end = session::transmit(door, export, &stream, &unread).await;
+            let expelled = presence.expelled();
+            let end = session::transmit(door, export, &stream, &unread, &expelled).await;
             let seconds = since.elapsed().as_secs();
             match end {
                 Ok(true) => {

@@ -6,16 +6,19 @@
 //! Holds:
 //!   O1 a second open of a VDI is refused while a connection of the first client lives;
 //!   O2 a VDI none of whose clients has had a connection for the grace time is given up;
-//!   O3 a silent connection of the same client, open at the time of the lock, counts as living.
+//!   O3 a silent connection of the same client, open at the time of the lock, counts as living;
+//!   O4 a client from whom a VDI was taken does not get it again by going on: somebody must open
+//!      it anew, and for a while somebody else.
 //! Not here: ownership between sheep (the attachment in the coordination log).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sheepdog_proto::Vid;
+use tokio::sync::Notify;
 
 use crate::door::Face;
 
@@ -37,6 +40,10 @@ impl fmt::Display for Origin {
     }
 }
 
+/// How long a client from whom a VDI was taken cannot open it: longer than clients that connect
+/// again by themselves pause between two attempts.
+const BAR: Duration = Duration::from_secs(30);
+
 /// Who may open a VDI that is open already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sharing {
@@ -46,7 +53,7 @@ pub enum Sharing {
     SameOrigin,
 }
 
-/// The VDI is open.
+/// The VDI is open, or was taken from the very client that wants it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Busy {
     /// Through which protocol.
@@ -55,6 +62,8 @@ pub struct Busy {
     pub origin: Origin,
     /// Since when.
     pub since: Instant,
+    /// It was taken away then (O4).
+    pub is_barred: bool,
 }
 
 #[derive(Debug)]
@@ -62,6 +71,7 @@ struct Connection {
     face: Face,
     origin: Origin,
     vids: BTreeSet<Vid>,
+    end: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -77,6 +87,8 @@ struct Table {
     next: u64,
     connections: BTreeMap<u64, Connection>,
     opened: BTreeMap<Vid, Opened>,
+    /// Taken from a client, and not opened since (O4).
+    barred: BTreeMap<Vid, Busy>,
 }
 
 /// The table of one sheep, shared by its shards. Touched at open and close, never per request.
@@ -91,8 +103,16 @@ impl Openers {
         let mut table = self.lock();
         table.next += 1;
         let number = table.next;
-        table.connections.insert(number, Connection { face, origin, vids: BTreeSet::new() });
+        let (vids, end) = (BTreeSet::new(), Arc::default());
+        table.connections.insert(number, Connection { face, origin, vids, end });
         number
+    }
+
+    /// Is told when the connection must end, because its VDI was taken from it. It is to be
+    /// waited for by one only.
+    pub fn end_of(&self, connection: u64) -> Arc<Notify> {
+        let table = self.lock();
+        table.connections.get(&connection).map(|known| known.end.clone()).unwrap_or_default()
     }
 
     /// The connection has ended.
@@ -107,7 +127,7 @@ impl Openers {
         let mut table = self.lock();
         let Some(known) = table.connections.get_mut(&connection) else { return };
         known.vids.insert(vid);
-        let by = Busy { face: known.face, origin: known.origin, since: now };
+        let by = Busy::new(known, now);
         table.opened.entry(vid).or_insert_with(|| Opened::new(by));
         table.settle(now);
     }
@@ -176,6 +196,37 @@ impl Openers {
         table.opened.remove(&vid).is_some()
     }
 
+    /// Takes `vid` from whoever has it open: their connections are told to end. Which they are.
+    pub fn expel(&self, vid: Vid, now: Instant) -> Vec<u64> {
+        let mut table = self.lock();
+        let opened = table.opened.remove(&vid);
+        if let Some(Opened { by, .. }) = &opened {
+            table.barred.insert(vid, Busy { since: now, is_barred: true, ..*by });
+        }
+        let candidates = opened.map(|opened| opened.candidates);
+        let mut expelled = Vec::new();
+        for (number, connection) in &mut table.connections {
+            let is_silent = connection.vids.is_empty();
+            let is_candidate = candidates.as_ref().is_some_and(|all| all.contains(number));
+            if connection.vids.remove(&vid) || (is_silent && is_candidate) {
+                connection.end.notify_one();
+                expelled.push(*number);
+            }
+        }
+        expelled
+    }
+
+    /// `vid` was taken from its client, and nobody has opened it since (O4).
+    pub fn is_barred(&self, vid: Vid) -> bool {
+        self.lock().barred.contains_key(&vid)
+    }
+
+    /// Whether one of these connections has not ended yet.
+    pub fn any_lives(&self, connections: &[u64]) -> bool {
+        let table = self.lock();
+        connections.iter().any(|number| table.connections.contains_key(number))
+    }
+
     /// Who has `vid` open with a living connection.
     pub fn holder(&self, vid: Vid) -> Option<Busy> {
         let table = self.lock();
@@ -207,6 +258,12 @@ impl Openers {
     }
 }
 
+impl Busy {
+    const fn new(by: &Connection, since: Instant) -> Self {
+        Self { face: by.face, origin: by.origin, since, is_barred: false }
+    }
+}
+
 impl Opened {
     const fn new(by: Busy) -> Self {
         Self { by, candidates: BTreeSet::new(), idle_since: None }
@@ -224,6 +281,13 @@ impl Table {
     ) -> Result<(), Busy> {
         let Some(asking) = self.connections.get(&connection) else { return Ok(()) };
         let (face, origin) = (asking.face, asking.origin);
+        let is_barred = |by: &&Busy| {
+            let lasts = now.saturating_duration_since(by.since) < BAR;
+            lasts && (by.face, by.origin) == (face, origin)
+        };
+        if let Some(by) = self.barred.get(&vid).filter(is_barred) {
+            return Err(*by); // O4
+        }
         let live = self.is_live(vid, Some(connection));
         if let Some(opened) = self.opened.get_mut(&vid).filter(|_| live) {
             let same = opened.by.face == face && opened.by.origin == origin;
@@ -233,8 +297,9 @@ impl Table {
             opened.candidates.extend(silent);
             return Ok(());
         }
-        let mut opened = Opened::new(Busy { face, origin, since: now });
+        let mut opened = Opened::new(Busy { face, origin, since: now, is_barred: false });
         opened.candidates = silent;
+        self.barred.remove(&vid);
         self.opened.insert(vid, opened);
         self.settle(now);
         Ok(())

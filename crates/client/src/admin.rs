@@ -18,7 +18,7 @@ use crate::endpoint::Endpoint;
 use connection::{Call, Connections};
 use types::{
     CheckRange, Cluster, Disk, DiskRequest, ErrorCode, Failure, FormatRequest, NewVdi, Node,
-    NodeInfo, ObjectPlace, ResizeRequest, Vdi, VdiCheck,
+    NodeInfo, ObjectPlace, ResizeRequest, Unlock, Vdi, VdiCheck,
 };
 
 /// Largest JSON or text answer that is accepted.
@@ -240,6 +240,17 @@ impl AdminClient {
     /// `not-found`.
     pub async fn release(&self, name: &str) -> Result<(), AdminError> {
         self.empty(Method::POST, vdi_path(name, "/release")).await
+    }
+
+    /// Takes a VDI from whoever has it open, through any sheep: its connections are closed, and
+    /// what they were told is durable. Free on return.
+    ///
+    /// # Errors
+    /// `not-found`; `locked` if it is open through a sheep that does not answer, or through another
+    /// one than the asked and `here` was given.
+    pub async fn unlock(&self, name: &str, unlock: Unlock) -> Result<(), AdminError> {
+        let path = vdi_path(name, &format!("/unlock?here={}", unlock.here));
+        self.empty(Method::POST, path).await
     }
 
     /// Reads at most [`types::DATA_BYTES_MAX`] bytes.

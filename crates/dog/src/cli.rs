@@ -157,9 +157,31 @@ pub(crate) enum VdiVerb {
         Example:\n  dog vdi check disk"
     )]
     Check(VdiName),
+    /// Who has VDIs open, and how to take them away
+    #[command(subcommand, arg_required_else_help = true)]
+    Lock(LockVerb),
     /// Look at single objects of a VDI
     #[command(subcommand, arg_required_else_help = true)]
     Object(ObjectVerb),
+}
+
+/// `dog vdi lock ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum LockVerb {
+    /// List the VDIs that are open, and through which sheep
+    #[command(after_help = "Raw output (-r): NAME VID NODE SINCE GENERATION, SINCE in Unix \
+        seconds.\n\nExample:\n  dog vdi lock list")]
+    List(Common),
+    /// Take a VDI away from the client that has it open
+    #[command(
+        visible_alias = "force",
+        after_help = "The client's connections are closed; what it was told is written is \
+        written. It gets the VDI back only by opening it anew. A VDI \
+        whose sheep has died is free by itself; this is for clients that hang. For half a minute \
+        the same client, by TCP any client of its host, is refused by that sheep.\n\n\
+        Example:\n  dog vdi lock unlock disk"
+    )]
+    Unlock(VdiUnlock),
 }
 
 /// `dog vdi object ...`
@@ -277,6 +299,19 @@ pub(crate) struct VdiName {
     /// Name of the VDI
     #[arg(value_parser = parse_name)]
     pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// `dog vdi lock unlock`
+#[derive(Debug, Args)]
+pub(crate) struct VdiUnlock {
+    /// Name of the VDI
+    #[arg(value_parser = parse_name)]
+    pub(crate) name: String,
+    /// Do not ask, although a client has it open
+    #[arg(short, long)]
+    pub(crate) yes: bool,
     #[command(flatten)]
     pub(crate) common: Common,
 }

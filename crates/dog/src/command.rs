@@ -4,7 +4,7 @@ mod cluster;
 mod node;
 mod vdi;
 
-use crate::cli::{Cli, ClusterVerb, Common, MdVerb, NodeVerb, Noun, ObjectVerb, VdiVerb};
+use crate::cli::{Cli, ClusterVerb, Common, LockVerb, MdVerb, NodeVerb, Noun, ObjectVerb, VdiVerb};
 use crate::playground;
 use crate::trouble::Trouble;
 
@@ -32,6 +32,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Trouble> {
             VdiVerb::Read(options) => vdi::read::run(&options).await,
             VdiVerb::Write(options) => vdi::write::run(&options).await,
             VdiVerb::Check(options) => vdi::check::run(&options).await,
+            VdiVerb::Lock(LockVerb::List(common)) => vdi::lock::list(&common).await,
+            VdiVerb::Lock(LockVerb::Unlock(options)) => vdi::lock::unlock(&options).await,
             VdiVerb::Object(ObjectVerb::Location(options)) => vdi::object::run(&options).await,
         },
         Noun::Playground(options) => playground::run(&options).await,
@@ -65,6 +67,8 @@ const fn common(noun: &Noun) -> Option<&Common> {
             VdiVerb::Resize(options) => &options.common,
             VdiVerb::Read(options) | VdiVerb::Write(options) => &options.common,
             VdiVerb::Check(options) => &options.common,
+            VdiVerb::Lock(LockVerb::List(common)) => common,
+            VdiVerb::Lock(LockVerb::Unlock(options)) => &options.common,
             VdiVerb::Object(ObjectVerb::Location(options)) => &options.common,
         },
         Noun::Playground(_) | Noun::Tether(_) => return None,

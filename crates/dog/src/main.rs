@@ -6,6 +6,7 @@
 
 mod cli;
 mod command;
+mod confirm;
 mod output;
 mod playground;
 mod progress;

@@ -10,6 +10,7 @@ mod data;
 mod disk;
 mod failure;
 mod node;
+mod unlock;
 mod vdi;
 
 use std::path::PathBuf;
@@ -103,6 +104,7 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/vdis/{name}", get(vdi::one).delete(vdi::delete))
         .route("/v1/vdis/{name}/resize", post(vdi::resize))
         .route("/v1/vdis/{name}/release", post(data::release))
+        .route("/v1/vdis/{name}/unlock", post(unlock::unlock))
         .route("/v1/vdis/{name}/data", get(data::read).put(data::write).delete(data::zero))
         .route("/v1/vdis/{name}/objects/{index}", get(vdi::object))
         .route("/v1/vdis/{name}/check", post(check::check))

@@ -121,6 +121,9 @@ impl<D: Door> Queue<D> {
             return Ok(());
         }
         let openers = self.door.openers();
+        if openers.is_barred(self.vid) {
+            return Err(ResultCode::VdiLocked);
+        }
         // Exclusive: reading beside the holder does no harm, writing would.
         let other =
             |by: crate::opener::Busy| by.face != Face::Legacy || by.origin != connection.origin;

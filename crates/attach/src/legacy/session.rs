@@ -68,8 +68,10 @@ pub(super) async fn serve<D: Door>(
         stream: stream.clone(),
         intake: Intake::new(unread),
     };
+    let expelled = shard.door.openers().end_of(number);
     let end = tokio::select! {
         end = session.run() => end,
+        () = expelled.notified() => End::Closed,
         _ = connection.transmit(&stream) => End::Closed,
         () = connection.aborted() => End::Closed,
     };

@@ -7,10 +7,12 @@
 //!      else has it open;
 //!   X2 whatever ends a connection, it leaves the table of openers ([`Presence`]).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sheepdog_engine::volume::Refusal;
 use sheepdog_proto::Vid;
+use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::refusal::Denied;
@@ -78,6 +80,11 @@ impl<D: Door> Presence<D> {
     /// The number goes on to another shard; nothing is left here.
     pub(super) fn pass_on(mut self) -> Option<u64> {
         self.connection.take()
+    }
+
+    /// Is told when the VDI has been taken from this connection.
+    pub(super) fn expelled(&self) -> Arc<Notify> {
+        self.connection.map(|number| self.door.openers().end_of(number)).unwrap_or_default()
     }
 
     /// Opens `vid` and waits until operations are served. Returns its size in bytes.

@@ -94,8 +94,12 @@ impl Denied {
         let age = now.saturating_duration_since(busy.since);
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let since = utc(unix.saturating_sub(age).as_secs());
-        let text =
-            format!("VDI '{name}' is locked by {} through {face} since {since}", busy.origin);
+        let who = format!("{} through {face}", busy.origin);
+        let text = if busy.is_barred {
+            format!("VDI '{name}' was taken from {who} by an operator at {since}; try again later")
+        } else {
+            format!("VDI '{name}' is locked by {who} since {since}")
+        };
         Self { kind: reply::ERR_POLICY, text }
     }
 }

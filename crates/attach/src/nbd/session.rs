@@ -15,6 +15,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use sheepdog_engine::volume::Operation;
+use tokio::sync::Notify;
 
 use super::export::Export;
 use super::frame::{REQUEST_BYTES, Request, Work};
@@ -32,13 +33,14 @@ const REQUEST_COST: usize = 4096;
 /// What the answer to a status query may take.
 const STATUS_COST: usize = 128 << 10;
 
-/// Serves until the end. True if the client said good-bye, and everything was answered or the
-/// client did not wait for it.
+/// Serves until the end, or until the VDI is taken from the client. True if the client said
+/// good-bye, and everything was answered or the client did not wait for it.
 pub(super) async fn transmit<D: Door>(
     door: D,
     export: Export,
     stream: &Stream,
     unread: &[u8],
+    expelled: &Notify,
 ) -> io::Result<bool> {
     let connection = Rc::new(Connection { door, export, outbox: Outbox::new() });
     let mut input = Input::new(connection.clone(), unread);
@@ -47,6 +49,7 @@ pub(super) async fn transmit<D: Door>(
     let end = tokio::select! {
         end = input.run(stream) => end,
         end = &mut write => end.map(|()| false),
+        () = expelled.notified() => Err(io::Error::other("the VDI was unlocked by an operator")),
     };
     if matches!(end, Ok(true)) {
         outbox.close();

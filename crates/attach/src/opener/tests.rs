@@ -88,3 +88,39 @@ fn silent_connections_of_several_nbd_clients_of_one_host_do_not_keep_a_vdi_open(
     assert!(openers.close(a, vid(1), now)); // `b` is silent, but carries nothing of `a`.
     openers.open_here(b, vid(1), Sharing::Exclusive, now).unwrap();
 }
+
+#[test]
+fn whom_a_vdi_was_taken_from_gets_it_back_only_by_opening_it() {
+    let (openers, now) = (Openers::default(), Instant::now());
+    let data = qemu(&openers, 7, now).unwrap();
+    openers.touch(data, vid(1), now);
+    let other = openers.connect(Face::Legacy, Origin::Process(8));
+    openers.touch(other, vid(2), now);
+    assert_eq!(openers.expel(vid(1), now), [data]);
+    assert!(openers.any_lives(&[data]) && openers.is_barred(vid(1)));
+    let told = |number| {
+        let end = openers.end_of(number);
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        std::pin::pin!(end.notified()).poll(&mut context).is_ready()
+    };
+    assert!(told(data) && !told(other));
+    openers.disconnect(data, now);
+    assert!(!openers.any_lives(&[data]) && openers.holder(vid(1)).is_none());
+    openers.touch(openers.connect(Face::Legacy, Origin::Process(7)), vid(1), now);
+    assert!(openers.is_barred(vid(1)), "O4");
+    assert!(openers.expel(vid(1), now).len() == 1 && openers.expel(vid(1), now).is_empty());
+    assert!(qemu(&openers, 7, now + BAR / 2).unwrap_err().is_barred, "O4");
+    qemu(&openers, 8, now).unwrap();
+    assert!(!openers.is_barred(vid(1)));
+    openers.expel(vid(1), now);
+    qemu(&openers, 8, now + BAR).unwrap();
+}
+
+#[test]
+fn the_silent_connection_of_a_lock_is_taken_away_too() {
+    let (openers, now) = (Openers::default(), Instant::now());
+    let data = qemu(&openers, 7, now).unwrap();
+    let stranger = openers.connect(Face::Legacy, Origin::Process(9));
+    assert_eq!(openers.expel(vid(1), now), [data]);
+    assert!(openers.any_lives(&[stranger]));
+}

@@ -13,6 +13,7 @@
 //!   DELETE /v1/vdis/{name}                  -> 204
 //!   POST   /v1/vdis/{name}/resize ResizeRequest -> Vdi
 //!   POST   /v1/vdis/{name}/release          -> 204: the admin face lets go of the VDI here
+//!   POST   /v1/vdis/{name}/unlock?here=    -> 204: the VDI was taken from whoever had it open
 //!   GET    /v1/vdis/{name}/data?offset=&length=  -> octets, or 204: that range is a hole
 //!   PUT    /v1/vdis/{name}/data?offset=     octets -> 204: durable
 //!   DELETE /v1/vdis/{name}/data?offset=&length=  -> 204: reads as zeros from now on, durable
@@ -368,6 +369,15 @@ pub struct ObjectCopy {
     pub node: u16,
     /// It has the object; absent if it could not be asked (it is down).
     pub held: Option<bool>,
+}
+
+/// Query of `POST /v1/vdis/{name}/unlock`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unlock {
+    /// Only if it is open through the asked sheep; others are not asked.
+    #[serde(default)]
+    pub here: bool,
 }
 
 /// Query of `POST /v1/vdis/{name}/check`.

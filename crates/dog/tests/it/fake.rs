@@ -152,6 +152,7 @@ fn fixed(asked: &Asked, port: u16) -> Answer {
         ("POST", "/v1/vdis") => json(201, &vdis()[1]),
         ("POST", "/v1/cluster/format") => json(200, &cluster()),
         ("POST", "/v1/cluster/shutdown") => (202, Vec::new()),
+        ("POST", path) if path.starts_with("/v1/vdis/disk/unlock") => (204, Vec::new()),
         ("DELETE", "/v1/vdis/disk") | ("POST", "/v1/vdis/disk/release") => (204, Vec::new()),
         _ => failure(ErrorCode::NotFound, "no such VDI"),
     }

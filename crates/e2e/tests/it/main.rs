@@ -34,3 +34,4 @@ mod t26_real_guest;
 mod t27_rebalancing;
 mod t28_scrub;
 mod t29_space;
+mod t30_unlock;

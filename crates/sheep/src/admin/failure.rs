@@ -33,8 +33,10 @@ impl AdminError {
 
     /// Somebody has the VDI open.
     pub(super) fn locked(holder: Holder, what: String) -> Self {
-        let mut failure = Self::new(ErrorCode::Locked, what)
-            .hint("stop the client that uses it, or ask the sheep through which it is open");
+        let mut failure = Self::new(ErrorCode::Locked, what).hint(
+            "stop the client that uses it, or ask the sheep through which it is open; \
+             `dog vdi lock unlock` takes it away from a client that hangs",
+        );
         failure.0.holder = Some(holder);
         failure
     }

@@ -29,7 +29,8 @@ fn a_held_vdi_names_its_holder_and_since_when() {
     assert_eq!(denied.kind, reply::ERR_POLICY);
     assert!(denied.text.contains("node 3 (10.0.0.2:7002) since 20"), "{}", denied.text);
     let now = Instant::now();
-    let busy = Busy { face: Face::Legacy, origin: Origin::Process(77), since: now };
+    let busy =
+        Busy { face: Face::Legacy, origin: Origin::Process(77), since: now, is_barred: false };
     let denied = Denied::busy("a", &busy, now + Duration::from_secs(5));
     assert_eq!(denied.kind, reply::ERR_POLICY);
     assert!(denied.text.contains("process 77 through the legacy protocol since 2"));

@@ -1,13 +1,16 @@
 //! `dog cluster format`: makes the cluster from the sheep that are up.
 
-use std::io::{BufRead, Write};
-
 use sheepdog_client::admin::types::{Cluster, ErrorCode, FormatRequest};
 
 use crate::cli::ClusterFormat;
+use crate::confirm::confirm;
 use crate::output::{self, Render};
 use crate::session::Session;
 use crate::trouble::Trouble;
+
+const QUESTION: &str =
+    "The cluster is not empty: formatting it again destroys the data of every VDI.";
+const OTHERWISE: &str = "Answer yes, or give -f (--yes) to format without being asked.";
 
 pub(crate) async fn run(options: &ClusterFormat) -> Result<(), Trouble> {
     let session = Session::open(&options.common).await?;
@@ -19,30 +22,13 @@ pub(crate) async fn run(options: &ClusterFormat) -> Result<(), Trouble> {
     };
     let answer = match session.client.format(&request).await {
         Err(error) if error.failure().is_some_and(|f| f.code == ErrorCode::NotEmpty) => {
-            confirm()?;
+            confirm(QUESTION, OTHERWISE)?;
             request.force = true;
             session.client.format(&request).await?
         }
         answer => answer?,
     };
     output::print(options.common.form(), &Formatted(answer))
-}
-
-/// Asks on the terminal; without one, the answer is the next line of stdin.
-fn confirm() -> Result<(), Trouble> {
-    eprint!(
-        "The cluster is not empty: formatting it again destroys the data of every VDI.\n\
-         Are you sure? [yes/no]: "
-    );
-    // A prompt that is not seen is still answered.
-    let _ = std::io::stderr().flush();
-    let mut line = String::new();
-    let read = std::io::stdin().lock().read_line(&mut line);
-    if read.is_ok() && line.trim_start().to_ascii_lowercase().starts_with("yes") {
-        return Ok(());
-    }
-    Err(Trouble::failure("nothing was changed")
-        .hint("Answer yes, or give -f (--yes) to format without being asked."))
 }
 
 struct Formatted(Cluster);
