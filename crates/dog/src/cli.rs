@@ -81,8 +81,10 @@ pub(crate) enum NodeVerb {
     #[command(after_help = "A sheep that was away fetches by itself what changed meanwhile. \
         Waiting, Joining, Done: placement groups. Accepted: objects that cannot have changed. \
         Compared: objects of which checksums were compared or blocks fetched. Dropped: objects \
-        deleted meanwhile. Counters begin with the start of the sheep.\n\n\
-        Raw output (-r): ID WAITING JOINING DONE ACCEPTED COMPARED DROPPED BYTES.\n\n\
+        deleted meanwhile. Left: about how long the rest will take at the pace of the last minute. \
+        Counters begin with the start of the sheep.\n\n\
+        Raw output (-r): ID WAITING JOINING DONE ACCEPTED COMPARED DROPPED BYTES SECONDS-LEFT; - \
+        where nothing can be said.\n\n\
         Example:\n  dog node recovery\n  watch -n 1 dog node recovery")]
     Recovery(Common),
     /// The disks of one sheep

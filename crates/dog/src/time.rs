@@ -15,6 +15,15 @@ pub(crate) fn to_minute(since_ms: u64) -> String {
     text
 }
 
+/// `45 s`, `12 min`, `3 h 20 min`: about so long.
+pub(crate) fn about(seconds: u64) -> String {
+    match seconds {
+        0..100 => format!("{seconds} s"),
+        100..6000 => format!("{} min", seconds.div_ceil(60)),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
 /// Year, month and day of a day since 1970. Years are counted from March, so that the leap day is
 /// the last one, in eras of 400 years.
 fn civil(days_since_1970: u64) -> (u64, u64, u64) {

@@ -16,13 +16,14 @@ use sheepdog_attach::door::CommandError;
 use sheepdog_cluster::{CoordinationLog, Entry, Event, Events, LogError};
 use sheepdog_engine::absence::Absences;
 use sheepdog_engine::gateway::Me;
-use sheepdog_engine::state::{ClusterState, Outcome, Refused};
+use sheepdog_engine::state::{ClusterState, Group, Outcome, Refused};
 use sheepdog_proto::command::Command;
 use sheepdog_proto::{LogIndex, Vid};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::disks::Disks;
+use crate::pace::Pace;
 use crate::shard::mail::Mail;
 use crate::shared::{CommandResult, DiskEvent, Inbox, Proposal, Shared};
 use crate::silence::Silences;
@@ -69,6 +70,7 @@ pub(crate) struct Control {
     waiting: BTreeMap<LogIndex, oneshot::Sender<CommandResult>>,
     silences: Silences,
     absences: Absences,
+    pace: Pace,
     /// Seconds that a sheep may be away before its copies are made elsewhere; zero for ever.
     out_after: u64,
     /// Ticks are counted, so they go on evenly when `run` is left and entered again.
@@ -104,6 +106,7 @@ impl Control {
             waiting,
             silences,
             absences,
+            pace: Pace::default(),
             out_after,
             idle,
             appended,
@@ -243,6 +246,7 @@ impl Control {
                     self.release_idle(shared, &mut unused);
                     self.tend_silences(shared);
                     self.tend_absences(shared);
+                    self.note_pace(shared);
                     self.tend_disks(shared)?;
                 }
             }
@@ -326,6 +330,14 @@ impl Control {
             tracing::warn!(?command, "a sheep stays away; its copies are made elsewhere");
             self.propose(Proposal { command, reply: oneshot::channel().0 });
         }
+    }
+
+    fn note_pace(&mut self, shared: &Shared) {
+        let me = shared.me.node;
+        let is_missing = |group: &Group| group.lacks(me) || group.joined(me).is_some();
+        let left = self.state.groups().filter(|(_, group)| is_missing(group)).count() as u64;
+        let done = crate::metrics::joining(&shared.metrics).groups_done;
+        shared.forecast.set(self.pace.note(Instant::now(), done, left));
     }
 
     fn propose(&self, proposal: Proposal) {

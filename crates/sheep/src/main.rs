@@ -13,6 +13,7 @@ mod disks;
 mod inspect;
 mod logging;
 mod metrics;
+mod pace;
 mod peer;
 mod reach;
 mod shard;

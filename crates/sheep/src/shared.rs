@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::disks::Plugged;
 use crate::metrics::ShardMetrics;
+use crate::pace::Forecast;
 use crate::shard::mail::Mail;
 
 /// A command's end: what it did, and the entry that did it.
@@ -81,6 +82,8 @@ pub(crate) struct Shared {
     pub(crate) lease: Lease,
     pub(crate) silences: mpsc::UnboundedSender<Silence>,
     pub(crate) openers: Openers,
+    /// When this sheep will hold all the copies that it should.
+    pub(crate) forecast: Forecast,
     pub(crate) shards: Vec<mpsc::UnboundedSender<Mail>>,
     pub(crate) metrics: Vec<Arc<ShardMetrics>>,
     pub(crate) proposals: mpsc::UnboundedSender<Proposal>,

@@ -174,6 +174,7 @@ fn share(
         lease,
         silences,
         openers,
+        forecast: Default::default(),
         shards,
         metrics,
         proposals,

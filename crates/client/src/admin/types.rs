@@ -223,6 +223,10 @@ pub struct Recovery {
     pub objects_dropped: u64,
     /// Bytes of blocks that were fetched.
     pub bytes_fetched: u64,
+    /// About how long the rest will take, by how fast groups became complete in the last minute.
+    /// Absent where nothing is missing, or nothing can be said yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds_left: Option<u64>,
 }
 
 /// One disk of a sheep.

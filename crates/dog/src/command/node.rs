@@ -3,4 +3,4 @@
 pub(super) mod info;
 pub(super) mod list;
 pub(super) mod md;
-pub(super) mod recovery;
+pub(crate) mod recovery;

@@ -237,6 +237,7 @@ pub(crate) fn node_info(node: u16) -> NodeInfo {
             objects_compared: 12,
             objects_dropped: 1,
             bytes_fetched: 5 << 20,
+            seconds_left: Some(150),
         },
     }
 }

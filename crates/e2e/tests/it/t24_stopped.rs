@@ -129,3 +129,18 @@ async fn one_that_was_asked_to_end_meanwhile_ends() -> Result<()> {
     ensure!(status.success(), "{status}");
     herd.end().await
 }
+
+#[tokio::test]
+async fn the_operator_is_told_whom_the_others_do_not_hear() -> Result<()> {
+    let mut herd = Herd::of(2).format().await?;
+    herd.sheep_mut(1).pause()?;
+    // Of two sheep none is expelled, but the log's patience ends in the end.
+    let told = async || {
+        let warnings = herd.admin(0).cluster().await?.warnings;
+        let hears = |text: &str| text.contains("Node 0 hears nothing of node 1");
+        Ok(warnings.iter().any(|warning| hears(&warning.message)).then_some(()))
+    };
+    wait::until("a warning", Duration::from_secs(8), told).await?;
+    herd.sheep_mut(1).go_on().await?;
+    herd.end().await
+}

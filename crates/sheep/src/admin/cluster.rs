@@ -7,6 +7,7 @@ use sheepdog_client::admin::types::{
     Class, Cluster, ClusterFormat, ClusterStatus, ErrorCode, FormatRequest, Warning,
 };
 use sheepdog_engine::state::{ClusterState, Group, Member, Policy};
+use sheepdog_proto::NodeId;
 use sheepdog_proto::command::Command;
 
 use super::Handler;
@@ -129,6 +130,7 @@ fn warnings(state: &ClusterState, classes: &[Class]) -> Vec<Warning> {
                 .to_owned(),
         });
     }
+    warnings.extend(state.members.up().filter_map(silent));
     warnings.extend(state.members.up().filter_map(|member| incomplete(state, member)));
     let sum = |read: fn(&Class) -> u32| classes.iter().map(read).sum::<u32>();
     for (count, message, action) in [
@@ -155,6 +157,22 @@ fn warnings(state: &ClusterState, classes: &[Class]) -> Vec<Warning> {
         }
     }
     warnings
+}
+
+/// A member that is up, but others hear nothing of it.
+fn silent(member: &Member) -> Option<Warning> {
+    let by: Vec<String> = member.silent_for.iter().map(NodeId::to_string).collect();
+    let (node, address) = (member.node, &member.addresses.peer);
+    (!by.is_empty()).then(|| Warning {
+        message: format!(
+            "Node {} hears nothing of node {node} ({address}), which is up.",
+            by.join(", ")
+        ),
+        action:
+            "Look at the network between them, and at the load of that host. Writes that need it \
+                 wait; if two sheep in different zones say so, the others go on without it."
+                .to_owned(),
+    })
 }
 
 /// A member that is up and has a place in groups, but not their data.

@@ -74,6 +74,7 @@ fn recovery(admin: &Admin, state: &ClusterState) -> Recovery {
         objects_compared: progress.compared,
         objects_dropped: progress.dropped,
         bytes_fetched: progress.blocks * BLOCK_BYTES as u64,
+        seconds_left: admin.shared.forecast.seconds(),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::cli::Common;
 use crate::output::{self, Render};
 use crate::session::Session;
 use crate::size;
+use crate::time;
 use crate::trouble::Trouble;
 
 pub(crate) async fn run(common: &Common) -> Result<(), Trouble> {
@@ -43,26 +44,41 @@ impl From<NodeInfo> for Line {
     }
 }
 
+pub(crate) const fn is_busy(recovery: &Recovery) -> bool {
+    recovery.groups_waiting + recovery.groups_joining > 0
+}
+
+/// About how long it will still take.
+fn left(recovery: &Recovery) -> String {
+    match (is_busy(recovery), recovery.seconds_left) {
+        (false, _) => "-".to_owned(),
+        (true, None) => "unknown".to_owned(),
+        (true, Some(seconds)) => time::about(seconds),
+    }
+}
+
 impl Render for Progress {
     fn human(&self) -> String {
-        let mut text =
-            String::from("Id  Waiting  Joining    Done  Accepted  Compared  Dropped   Fetched\n");
+        let mut text = String::from(
+            "Id  Waiting  Joining    Done  Accepted  Compared  Dropped   Fetched        Left\n",
+        );
         for Line { node, recovery: r } in &self.nodes {
             let _ = writeln!(
                 text,
-                "{node:>2}{:>9}{:>9}{:>8}{:>10}{:>10}{:>9}{:>10}",
+                "{node:>2}{:>9}{:>9}{:>8}{:>10}{:>10}{:>9}{:>10}{:>12}",
                 r.groups_waiting,
                 r.groups_joining,
                 r.groups_done,
                 r.objects_accepted,
                 r.objects_compared,
                 r.objects_dropped,
-                size::human(r.bytes_fetched)
+                size::human(r.bytes_fetched),
+                left(r)
             );
         }
-        let left = |line: &&Line| line.recovery.groups_waiting + line.recovery.groups_joining > 0;
+        let is_busy = |line: &&Line| is_busy(&line.recovery);
         let busy: Vec<String> =
-            self.nodes.iter().filter(left).map(|line| line.node.to_string()).collect();
+            self.nodes.iter().filter(is_busy).map(|line| line.node.to_string()).collect();
         let _ = match (busy.is_empty(), self.missing.is_empty()) {
             (true, true) => writeln!(text, "\nEvery sheep holds all the copies that it should."),
             (true, false) => writeln!(text, "\nEvery sheep that is up holds all its copies."),
@@ -76,14 +92,15 @@ impl Render for Progress {
         for Line { node, recovery: r } in &self.nodes {
             let _ = writeln!(
                 text,
-                "{node} {} {} {} {} {} {} {}",
+                "{node} {} {} {} {} {} {} {} {}",
                 r.groups_waiting,
                 r.groups_joining,
                 r.groups_done,
                 r.objects_accepted,
                 r.objects_compared,
                 r.objects_dropped,
-                r.bytes_fetched
+                r.bytes_fetched,
+                r.seconds_left.map_or_else(|| "-".to_owned(), |seconds| seconds.to_string())
             );
         }
         text

@@ -52,6 +52,7 @@ fn shard(state: &ClusterState) -> (Rc<Shard>, mpsc::UnboundedReceiver<Proposal>)
         lease,
         silences,
         openers,
+        forecast: Default::default(),
         shards,
         metrics,
         proposals,
