@@ -1,7 +1,8 @@
-//! Loop disk: a small file system of its own for a sheep, which can fail.
+//! Loop disk: a small file system of its own for a sheep, which can fail or hang.
 //!
 //! Way: ext4 in a sparse file, mounted by `mount -o loop`; it fails by `remount,abort`, after which
-//!      nothing can be written and what is read may be old.
+//!      nothing can be written and what is read may be old; it hangs by `fsfreeze`, which lets every
+//!      write wait.
 //! Holds:
 //!   L1 what was mounted is unmounted when the value is dropped, however the test ends. Declare
 //!      it before the herd, so that the sheep end first.
@@ -53,6 +54,16 @@ impl LoopDisk {
         run("mount", &["-o".as_ref(), "remount,abort".as_ref(), &self.path()])
     }
 
+    /// From now on every write waits, until the value is dropped: declare it after the herd, for
+    /// a process that waits for the disk cannot end.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn hang(&self) -> Result<Hang> {
+        run("fsfreeze", &["-f".as_ref(), &self.path()])?;
+        Ok(Hang(self.path()))
+    }
+
     /// Takes it out: its directory is empty. No process may use it.
     ///
     /// # Errors
@@ -83,6 +94,16 @@ impl LoopDisk {
         run("mount", &["-o".as_ref(), "loop".as_ref(), &self.image(), &self.path()])?;
         self.is_mounted = true;
         Ok(())
+    }
+}
+
+/// A disk hangs as long as this lives.
+#[derive(Debug)]
+pub struct Hang(PathBuf);
+
+impl Drop for Hang {
+    fn drop(&mut self) {
+        let _ = run("fsfreeze", &["-u".as_ref(), &self.0]);
     }
 }
 

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
@@ -247,6 +248,7 @@ impl Control {
                     self.tend_silences(shared);
                     self.tend_absences(shared);
                     self.note_pace(shared);
+                    self.tend_rests(shared);
                     self.tend_disks(shared)?;
                 }
             }
@@ -328,6 +330,16 @@ impl Control {
         }
         for command in self.absences.tick(&self.state, shared.me, self.out_after) {
             tracing::warn!(?command, "a sheep stays away; its copies are made elsewhere");
+            self.propose(Proposal { command, reply: oneshot::channel().0 });
+        }
+    }
+
+    /// A disk that holds up everybody takes no part for a while.
+    fn tend_rests(&mut self, shared: &Shared) {
+        let (rests, commands) = self.disks.tend_rests(&self.state, shared.me);
+        shared.a_disk_rests.store(rests, Relaxed);
+        for command in commands {
+            tracing::warn!(?command, "copies on a slow disk");
             self.propose(Proposal { command, reply: oneshot::channel().0 });
         }
     }

@@ -15,6 +15,7 @@ pub(crate) mod group;
 mod moves;
 pub(crate) mod open;
 mod plug;
+mod rest;
 pub(crate) mod store;
 mod watch;
 
@@ -33,6 +34,7 @@ use crate::shard::disk::DiskOrder;
 use crate::shared::Shared;
 use moves::{Moves, tell_all};
 pub(crate) use plug::Plugged;
+use rest::Rest;
 use store::StoreSettings;
 
 /// After so long without effect a demotion is proposed again.
@@ -67,6 +69,8 @@ pub(crate) struct DiskView {
     /// Groups whose last complete copy it has, though it cannot be used.
     pub(crate) stuck: usize,
     pub(crate) failure: Option<String>,
+    /// Why it takes no part for a while.
+    pub(crate) rest: Option<String>,
     /// Why buckets cannot move to it, or away from it, now.
     pub(crate) hindrance: Option<String>,
 }
@@ -87,6 +91,8 @@ pub(crate) struct Disks {
     /// By slot: groups whose last complete copy is on a disk that cannot be used.
     stuck: BTreeMap<u8, usize>,
     moves: Moves,
+    /// Disks that were slow, by slot.
+    rests: BTreeMap<u8, Rest>,
     /// A disk is being made ready.
     is_plugging: bool,
     /// Disks that the shards let go of.
@@ -112,6 +118,7 @@ impl Disks {
             proposed: None,
             stuck: BTreeMap::new(),
             moves: Moves::default(),
+            rests: BTreeMap::new(),
             is_plugging: false,
             closing: BTreeSet::new(),
             releasing: BTreeMap::new(),
@@ -146,6 +153,7 @@ impl Disks {
             moving: all().filter(|(on, shall)| (*on == slot) != (*shall == slot)).count(),
             stuck: self.stuck.get(slot).copied().unwrap_or_default(),
             failure: self.disks.get(slot).and_then(|disk| disk.failure.clone()),
+            rest: self.rest_of(*slot),
             hindrance: self
                 .moves
                 .hindrance

@@ -15,11 +15,12 @@ mod door;
 mod join;
 pub(crate) mod mail;
 mod mover;
+mod patience;
 mod replica;
 pub(crate) mod scrub;
 pub(crate) mod store_link;
 pub(crate) mod stores;
-mod sweep;
+pub(crate) mod sweep;
 
 use std::cell::{Cell, OnceCell, RefCell, RefMut};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use sheepdog_attach::door::CommandError;
@@ -34,6 +35,8 @@ pub(crate) struct Proposal {
 pub(crate) enum DiskEvent {
     /// A disk is of no use any more.
     Failed { slot: u8, why: String },
+    /// A disk holds up everybody; said in every tick as long as it does.
+    Slow { slot: u8 },
     /// A shard has copied its part of a bucket.
     Copied { id: u64, shard: u16 },
     /// A shard cannot copy its part of a bucket, because of the disk of that slot.
@@ -84,6 +87,8 @@ pub(crate) struct Shared {
     pub(crate) openers: Openers,
     /// When this sheep will hold all the copies that it should.
     pub(crate) forecast: Forecast,
+    /// A disk of this sheep rests because it was slow: nothing begins to be joined.
+    pub(crate) a_disk_rests: AtomicBool,
     pub(crate) shards: Vec<mpsc::UnboundedSender<Mail>>,
     pub(crate) metrics: Vec<Arc<ShardMetrics>>,
     pub(crate) proposals: mpsc::UnboundedSender<Proposal>,

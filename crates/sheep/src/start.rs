@@ -175,6 +175,7 @@ fn share(
         silences,
         openers,
         forecast: Default::default(),
+        a_disk_rests: Default::default(),
         shards,
         metrics,
         proposals,

@@ -35,3 +35,4 @@ mod t27_rebalancing;
 mod t28_scrub;
 mod t29_space;
 mod t30_unlock;
+mod t31_slow_disk;

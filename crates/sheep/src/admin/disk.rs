@@ -143,7 +143,9 @@ impl Admin {
     /// What the operator should know of this sheep's disks.
     pub(super) fn disk_warnings(&self) -> Vec<Warning> {
         let views = self.disks.borrow().clone();
-        let is_bad = |view: &&DiskView| view.failure.is_some() || view.entry.state == Entry::Failed;
+        let is_bad = |view: &&DiskView| {
+            view.failure.is_some() || view.rest.is_some() || view.entry.state == Entry::Failed
+        };
         let failed = views.iter().filter(is_bad).filter_map(|view| Some((view, reason(view)?)));
         let warning = |(view, why): (&DiskView, String)| {
             let path = self.path_of(view);
@@ -151,6 +153,11 @@ impl Admin {
                 format!(
                     "Bring {path} back as it was and start this sheep again: nothing is lost while \
                      that disk exists."
+                )
+            } else if view.rest.is_some() && view.failure.is_none() {
+                format!(
+                    "It takes part again by itself. If this comes again, look at the disk, and \
+                     replace it: `dog node md plug DIR`, then `dog node md unplug {path}`."
                 )
             } else {
                 format!(
@@ -174,6 +181,6 @@ fn reason(view: &DiskView) -> Option<String> {
         (None, _) if view.entry.state == Entry::Failed => {
             Some("it failed before, and can be read again".to_owned())
         }
-        (None, _) => view.hindrance.clone(),
+        (None, _) => view.rest.clone().or_else(|| view.hindrance.clone()),
     }
 }

@@ -9,9 +9,11 @@ use sheepdog_client::admin::types::{ErrorCode, Node, NodeInfo, Recovery, VidHex}
 use sheepdog_engine::state::ClusterState;
 use sheepdog_proto::{BLOCK_BYTES, NodeId, ObjectKind, Oid};
 use sheepdog_store::{ObjectSummary, Reply, Request};
+use tokio::time::timeout;
 
 use super::failure::AdminError;
 use super::{Admin, Handler};
+use crate::shard::sweep::PATIENCE;
 
 pub(super) async fn list(State(admin): Handler) -> Json<Vec<Node>> {
     let state = admin.state();
@@ -107,7 +109,11 @@ async fn all_objects(admin: &Admin) -> Result<Vec<ObjectSummary>, AdminError> {
                 tokio::task::spawn_local(async move {
                     let mut objects = Vec::new();
                     let mut after = None;
-                    while let Some(listing) = shard.list(after).await {
+                    loop {
+                        let Ok(listing) = timeout(PATIENCE, shard.list(after)).await else {
+                            return;
+                        };
+                        let Some(listing) = listing else { break };
                         objects.extend(listing.objects);
                         after = listing.next;
                         if after.is_none() {
@@ -117,10 +123,16 @@ async fn all_objects(admin: &Admin) -> Result<Vec<ObjectSummary>, AdminError> {
                     let _ = tell.send(objects);
                 });
             })
-            .await?;
+            .await
+            .map_err(|_| silent_disk())?;
         all.extend(part);
     }
     Ok(all)
+}
+
+fn silent_disk() -> AdminError {
+    AdminError::new(ErrorCode::Unavailable, "a disk of this sheep does not answer now")
+        .hint("`dog node md info`, asked at this sheep, shows which")
 }
 
 /// Whether this sheep's own store has an object.

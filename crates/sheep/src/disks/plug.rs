@@ -40,6 +40,7 @@ impl Disks {
     pub(crate) fn take(&mut self, event: DiskEvent, shared: &Arc<Shared>) -> Result<()> {
         match event {
             DiskEvent::Failed { slot, why } => self.note_failed(slot, why, shared)?,
+            DiskEvent::Slow { slot } => self.note_slow(slot),
             DiskEvent::Copied { id, shard } => self.note_copied(id, shard, shared)?,
             DiskEvent::Hindered { id, slot, why } => self.note_hindered(id, (slot, why), shared),
             DiskEvent::Plug { path, reply } => self.plug(&path, reply, shared)?,

@@ -4,7 +4,8 @@
 //!   JS1 what the joiner asks of the own store enters its queue in the same call, in order with the
 //!       changes of gateways;
 //!   JS2 with a disk that cannot be used, or a bucket on its way to another, nothing begins to be
-//!       joined: what must be taken back could not be, or would come back;
+//!       joined: what must be taken back could not be, or would come back; nor while a disk rests
+//!       because it was slow;
 //!   JS3 a joiner of another sheep is answered with blocks first and what is unstable after, never
 //!       the other way round;
 //!   JS4 a list for it is refused from the moment in which a disk has failed: the others go on
@@ -12,6 +13,7 @@
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use sheepdog_engine::join::{Action, Joiner, Local};
 use sheepdog_engine::replica::lists;
@@ -73,9 +75,15 @@ impl Shard {
         }
     }
 
+    /// JS2.
+    fn may_not_join(&self) -> bool {
+        let rests = self.shared.a_disk_rests.load(Relaxed);
+        rests || self.stores.has_failures() || self.stores.is_moving()
+    }
+
     fn ask_locally(self: &Rc<Self>, token: u64, local: Local) {
         let request = match local {
-            Local::Unstable if self.stores.has_failures() || self.stores.is_moving() => {
+            Local::Unstable if self.may_not_join() => {
                 let refused = Err(PeerError::NotInSync); // JS2
                 self.local_answers.borrow_mut().push_back((token, refused));
                 return;

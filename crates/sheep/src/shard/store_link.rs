@@ -24,8 +24,10 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, oneshot};
 
 use super::Shard;
+use super::patience::Patience;
 use super::replica::ReplyTo;
 use super::stores::Part;
+use crate::shared::DiskEvent;
 
 /// How often it is looked whether a checkpoint has ended.
 const CHECK: Duration = Duration::from_millis(10);
@@ -62,6 +64,7 @@ pub(crate) struct StoreLink {
     refused: RefCell<Vec<Then>>,
     is_closed: Cell<bool>,
     last_token: Cell<u64>,
+    patience: RefCell<Patience>,
     ready: Notify,
 }
 
@@ -75,6 +78,7 @@ impl StoreLink {
             refused: RefCell::default(),
             is_closed: Cell::default(),
             last_token: Cell::default(),
+            patience: RefCell::default(),
             ready: Notify::new(),
         }
     }
@@ -110,6 +114,14 @@ impl StoreLink {
         store.want_checkpoint();
         self.ready.notify_one();
         Some(store.statistics().checkpoints)
+    }
+
+    /// Once per tick. The disk is so slow that it holds up everybody.
+    fn look(&self) -> bool {
+        let oldest = self.waiting.borrow().first_key_value().map(|(token, _)| *token);
+        let mut patience = self.patience.borrow_mut();
+        patience.look(oldest, self.last_token.get());
+        patience.is_over() && !self.has_failed()
     }
 
     pub(crate) fn has_failed(&self) -> bool {
@@ -271,6 +283,9 @@ impl Shard {
             let failure = link.store.borrow().as_ref().and_then(|store| store.failure().cloned());
             if let Some(failure) = failure {
                 self.note_store_failure(&link, &failure);
+            }
+            if link.look() {
+                self.shared.tell_disks(DiskEvent::Slow { slot: link.slot });
             }
             statistics.add(&link.statistics());
         }

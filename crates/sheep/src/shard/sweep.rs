@@ -11,14 +11,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::time::Duration;
 
 use sheepdog_engine::state::Group;
 use sheepdog_proto::{BLOCK_BYTES, Generation, Oid, PgId, Stamp, Vid, View};
 use sheepdog_store::{Listing, Reply, Request};
+use tokio::time::timeout;
 
 use super::Shard;
 
 const LIST_LIMIT: usize = 1000;
+/// For a disk to say what is on it, when people ask.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Shard {
     /// Starts a sweep if there is something new to sweep.
@@ -94,14 +98,17 @@ impl Shard {
         group.is_some_and(|group| group.can_do_without(self.shared.me.node, &state.members))
     }
 
-    /// Bytes of objects on each disk, whatever the table says of them.
+    /// Bytes of objects on each disk, whatever the table says of them. One that does not answer is
+    /// left out.
     pub(crate) async fn used_by_slot(self: &Rc<Self>) -> BTreeMap<u8, u64> {
         let mut used = BTreeMap::new();
         for link in self.stores.all() {
             let mut after = None;
             loop {
-                let asked = link.ask(Request::List { after, limit: LIST_LIMIT }).await;
-                let Some(Ok(Reply::List(listing))) = asked else { break };
+                let asked = link.ask(Request::List { after, limit: LIST_LIMIT });
+                let Ok(Some(Ok(Reply::List(listing)))) = timeout(PATIENCE, asked).await else {
+                    break;
+                };
                 let blocks = listing.objects.iter().map(|object| u64::from(object.blocks));
                 *used.entry(link.slot).or_default() += blocks.sum::<u64>() * BLOCK_BYTES as u64;
                 after = listing.next;

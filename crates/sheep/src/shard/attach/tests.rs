@@ -53,6 +53,7 @@ fn shard(state: &ClusterState) -> (Rc<Shard>, mpsc::UnboundedReceiver<Proposal>)
         silences,
         openers,
         forecast: Default::default(),
+        a_disk_rests: Default::default(),
         shards,
         metrics,
         proposals,
