@@ -55,9 +55,10 @@ cargo xtask COMMAND
   mutants [--only NAME]...          put each fault of xtask/mutants into a clone of this commit
                                     and run the tests, until docs/ledger/mutants.md says for
                                     all who noticed them; a run that was stopped is gone on with
-  sim-mutants [--only NAME]...      put each fault of xtask/mutants/sim.txt into the cluster
+  sim-mutants [--seeds N] [--only NAME]...
+                                    put each fault of xtask/mutants/sim.txt into the cluster
                                     simulator, and say in docs/ledger/mutants-sim.md after how
-                                    many seeds it is noticed; goes on likewise
+                                    many of N (4,000) seeds it is noticed; goes on likewise
   help                              this text
 
 Environment that `test` and `setup` read

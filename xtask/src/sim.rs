@@ -21,7 +21,7 @@ const SEEDS: u64 = 1_000;
 const SOAK_SEEDS: u64 = 1_000_000;
 const SEEDS_AT_ONCE: u64 = 5_000;
 /// What is simulated, and with what.
-const PARTS: [&str; 5] =
+pub(crate) const PARTS: [&str; 5] =
     ["crates/engine", "crates/proto", "crates/store", "crates/sim", "Cargo.lock"];
 const PAGE: &str = "docs/ledger/soak-sim.md";
 const HEAD: &str = "\

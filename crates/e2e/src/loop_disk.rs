@@ -1,8 +1,8 @@
 //! Loop disk: a small file system of its own for a sheep, which can fail or hang.
 //!
 //! Way: ext4 in a sparse file, mounted by `mount -o loop`; it fails by `remount,abort`, after which
-//!      nothing can be written and what is read may be old; it hangs by `fsfreeze`, which lets every
-//!      write wait.
+//!      nothing can be written and what is read may be old; it hangs by `fsfreeze`, which lets
+//!      every write wait.
 //! Holds:
 //!   L1 what was mounted is unmounted when the value is dropped, however the test ends. Declare
 //!      it before the herd, so that the sheep end first.

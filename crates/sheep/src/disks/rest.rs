@@ -1,7 +1,7 @@
 //! Rest: a disk that holds up everybody takes no part for a while.
 //!
 //! Why: a write waits for every copy, so one disk that hangs, or takes seconds for each request,
-//!      stops the clients of the whole cluster. It may be well again later, and its copies are there.
+//!      stops the clients of the whole cluster. It may be well again later, with all its copies.
 //! Way: a shard says that it is slow (`shard::patience`); the sheep leaves the write sets of its
 //!      groups and does not join any until the disk has rested. The next rest is twice as long.
 //! Holds:

@@ -10,7 +10,8 @@ use std::collections::VecDeque;
 const HANGS: usize = 50;
 /// A request that takes so long is late.
 const LATE: usize = 10;
-/// The oldest request was late in so many looks more than it was not, three times: the disk is slow.
+/// In so many looks the oldest request was late: the disk is slow. Each look in which it was not
+/// makes good for three.
 const SLOW: u32 = 300;
 const FORGIVEN: u32 = 3;
 

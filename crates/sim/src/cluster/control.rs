@@ -118,7 +118,7 @@ impl World {
         let index = self.log.len();
         self.say(|| format!("log {index}: {command:?}: {outcome}"));
         let (before, after) = (self.log.state(index - 1).clone(), self.log.state(index).clone());
-        if let Err(what) = check_entry(&before, &after) {
+        if let Err(what) = check_entry(&before, &after, command) {
             self.blame(what);
         }
         self.note_entry(command, &before, index);

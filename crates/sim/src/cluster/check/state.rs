@@ -3,16 +3,21 @@
 //! Holds:
 //!   STICKY      no in-sync set is empty;
 //!   ONE-WRITER  a generation never falls, an owner has the newest one, and a new owner a newer;
-//!   VIEW-RISES  a group that changes gets the entry's index as its view, others keep theirs.
+//!   VIEW-RISES  a group that changes gets the entry's index as its view, others keep theirs;
+//!   SETTLE      a member that is up leaves an in-sync set only by its own `Demote`, or when all
+//!               who shall have copies are up and in sync.
 
 use sheepdog_engine::state::{ClusterState, Group};
-use sheepdog_proto::View;
+use sheepdog_proto::command::Command;
+use sheepdog_proto::{NodeId, View};
 
 pub(in super::super) fn check_entry(
     before: &ClusterState,
     after: &ClusterState,
+    command: &Command,
 ) -> Result<(), String> {
     check_groups(before, after)?;
+    check_leaving(before, after, command)?;
     check_owners(before, after)
 }
 
@@ -34,6 +39,31 @@ fn check_groups(before: &ClusterState, after: &ClusterState) -> Result<(), Strin
         if group.view != newest && (changed || group.view != known.view) {
             let views = (known.view, group.view, newest);
             return Err(format!("VIEW-RISES: group {policy}/{number}: {views:?}"));
+        }
+    }
+    Ok(())
+}
+
+fn check_leaving(
+    before: &ClusterState,
+    after: &ClusterState,
+    command: &Command,
+) -> Result<(), String> {
+    let demoted = match command {
+        Command::Demote { node, .. } => Some(*node),
+        _ => None,
+    };
+    let is_up = |node: &NodeId| after.members.get(*node).is_some_and(|member| member.up);
+    for (policy, number, group) in groups(after) {
+        let known = before.policies.get(policy).and_then(|class| class.groups.get(number));
+        let Some(known) = known.filter(|known| known.in_sync != group.in_sync) else { continue };
+        let has_left = |node: &&NodeId| !group.in_sync.contains(node) && is_up(node);
+        let mut left = known.in_sync.iter().filter(has_left);
+        let is_there = |node: &NodeId| group.in_sync.contains(node) && is_up(node);
+        let may_leave = group.targets.iter().all(is_there);
+        if let Some(node) = left.find(|node| Some(**node) != demoted && !may_leave) {
+            let (group, sets) = ((policy, number), (&known.in_sync, &group.in_sync));
+            return Err(format!("SETTLE: {node} leaves group {group:?}: {sets:?}"));
         }
     }
     Ok(())

@@ -31,11 +31,14 @@ fn cluster() -> ClusterState {
     apply(&state, &Command::Attach { vid, node, incarnation, time_ns })
 }
 
+fn gone() -> Command {
+    Command::Gone { node: NodeId(0), incarnation: Incarnation(1) }
+}
+
 #[test]
 fn what_the_state_does_itself_is_in_order() {
     let before = cluster();
-    let gone = Command::Gone { node: NodeId(0), incarnation: Incarnation(1) };
-    check_entry(&before, &apply(&before, &gone)).unwrap();
+    check_entry(&before, &apply(&before, &gone()), &gone()).unwrap();
 }
 
 #[test]
@@ -45,10 +48,10 @@ fn an_empty_set_and_a_view_that_stands_still_are_noticed() {
     let policies = Arc::make_mut(&mut after.policies);
     Arc::make_mut(&mut policies[0].groups)[0].in_sync.pop();
     after.index = LogIndex(before.index.0 + 1);
-    assert!(check_entry(&before, &after).unwrap_err().starts_with("VIEW-RISES"));
+    assert!(check_entry(&before, &after, &gone()).unwrap_err().starts_with("VIEW-RISES"));
     let policies = Arc::make_mut(&mut after.policies);
     Arc::make_mut(&mut policies[0].groups)[0].in_sync.clear();
-    assert!(check_entry(&before, &after).unwrap_err().starts_with("STICKY"));
+    assert!(check_entry(&before, &after, &gone()).unwrap_err().starts_with("STICKY"));
 }
 
 #[test]
@@ -56,12 +59,22 @@ fn a_second_owner_of_one_generation_is_noticed() {
     // The same log, but for whom it gave the VDI to.
     let before = cluster();
     let vid = before.catalogue.iter().next().unwrap().vid;
-    let gone = Command::Gone { node: NodeId(0), incarnation: Incarnation(1) };
-    let freed = apply(&before, &gone);
+    let freed = apply(&before, &gone());
     let (node, incarnation) = (NodeId(1), Incarnation(2));
     let other = apply(&freed, &Command::Attach { vid, node, incarnation, time_ns: 0 });
-    check_entry(&freed, &other).unwrap();
+    check_entry(&freed, &other, &gone()).unwrap();
     assert!(check_owners(&other, &before).unwrap_err().starts_with("ONE-WRITER"));
     let rolled_back = apply(&freed, &Command::Attach { vid, node, incarnation, time_ns: 9 });
     assert!(check_owners(&other, &rolled_back).unwrap_err().starts_with("ONE-WRITER"));
+}
+
+#[test]
+fn a_copy_that_is_given_up_too_early_is_noticed() {
+    let before = cluster();
+    let groups = Vec::from_iter(before.groups().map(|(pg, _)| pg));
+    let (node, incarnation) = (NodeId(1), Incarnation(2));
+    let demote = Command::Demote { node, incarnation, groups };
+    let after = apply(&before, &demote);
+    check_entry(&before, &after, &demote).unwrap();
+    assert!(check_entry(&before, &after, &gone()).unwrap_err().starts_with("SETTLE"));
 }
