@@ -17,6 +17,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::disk::{Disk, Face};
 use crate::herd::Herd;
+use crate::loop_disk::LoopDisk;
 use crate::mount::FileSystem;
 use crate::probe::{Expected, Probe};
 pub use row::{Fault, Row, rows};
@@ -32,6 +33,8 @@ const LOG_SERVER: usize = 0;
 const LONG: Duration = Duration::from_secs(15);
 const SHORT: Duration = Duration::from_secs(5);
 const DELAY: Duration = Duration::from_millis(20);
+/// Of the disk that hangs.
+const DISK_MIB: u64 = 1024;
 /// Of the file system that gets full.
 const FILE_SYSTEM: u64 = 256 << 20;
 const HEAD: &str = "\
@@ -96,12 +99,25 @@ pub async fn measure(row: Row) -> Result<Figures> {
     if row.fault == Fault::DiskFull {
         plan = plan.file_system(REPLICA, FileSystem::Ext4, FILE_SYSTEM);
     }
+    let mut disk = None;
+    if row.fault == Fault::DiskHangs {
+        let disk = disk.insert(LoopDisk::make(DISK_MIB)?);
+        plan = plan.disks(REPLICA, vec![disk.path()]);
+    }
+    if row.fault == Fault::GatewayReplaced {
+        plan = plan.hold_sockets();
+    }
     let mut herd = plan.format().await?;
     herd.create(NAME, Expected::disk_bytes(BLOCKS)).await?;
     let probe = Probe::start(&herd, OWN, row.client, NAME, BLOCKS).await?;
     probe.more(MORE).await?;
     probe.pulse.begin();
     let before = probe.pulse.count();
+    if let Some(disk) = &disk {
+        let hang = disk.hang()?;
+        tokio::time::sleep(LONG).await;
+        drop(hang);
+    }
     act(row.fault, &mut herd, &probe).await?;
     probe.more(MORE).await?;
     herd.until_clean().await?;
@@ -122,11 +138,12 @@ async fn compare(herd: &Herd, expected: &Expected) -> Result<u64> {
 
 async fn act(fault: Fault, herd: &mut Herd, probe: &Probe) -> Result<()> {
     match fault {
+        Fault::DiskHangs => {}
         Fault::None | Fault::SlowLinks => tokio::time::sleep(SHORT).await,
         Fault::ReplicaKilled => kill(herd, REPLICA, probe).await?,
         Fault::LogServerKilled => kill(herd, LOG_SERVER, probe).await?,
         Fault::ReplicaRestarted => restart(herd, REPLICA).await?,
-        Fault::GatewayRestarted => restart(herd, OWN).await?,
+        Fault::GatewayRestarted | Fault::GatewayReplaced => restart(herd, OWN).await?,
         Fault::GatewayKilled => {
             herd.kill(OWN)?;
             herd.start(OWN).await?;

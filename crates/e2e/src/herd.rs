@@ -46,6 +46,7 @@ pub struct Plan {
     records: bool,
     file_systems: Vec<(usize, FileSystem, u64)>,
     apart: bool,
+    holds_sockets: bool,
     delay: Option<Duration>,
 }
 
@@ -75,6 +76,14 @@ impl Plan {
     #[must_use]
     pub fn file_system(mut self, sheep: usize, system: FileSystem, bytes: u64) -> Self {
         self.file_systems.push((sheep, system, bytes));
+        self
+    }
+
+    /// Keeps the sockets of TCP clients open while a sheep is started again, as a service manager
+    /// does.
+    #[must_use]
+    pub const fn hold_sockets(mut self) -> Self {
+        self.holds_sockets = true;
         self
     }
 
@@ -143,6 +152,9 @@ impl Plan {
                 let mount = Mount::make(*system, *bytes, &herd.sheep[index].directory()).await?;
                 herd.mounts.push((index, mount));
             }
+            if self.holds_sockets {
+                herd.sheep[index].hold_sockets()?;
+            }
             if self.records {
                 herd.sheep[index].record()?;
             }
@@ -182,6 +194,7 @@ impl Herd {
             records: false,
             file_systems: Vec::new(),
             apart: false,
+            holds_sockets: false,
             delay: None,
         }
     }

@@ -4,14 +4,20 @@
 //!   R1 it is ended by its own number when the value is dropped, or when the test is killed.
 
 use std::fs::{self, File, OpenOptions};
+use std::net::TcpListener;
+use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use command_fds::{CommandFdExt, FdMapping};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::wait;
+
+/// `SD_LISTEN_FDS_START`.
+const FIRST_GIVEN: RawFd = 3;
 
 /// A running program, its standard output and its standard error in files.
 #[derive(Debug)]
@@ -27,11 +33,33 @@ impl Process {
     /// # Errors
     /// If it cannot be started.
     pub fn start(name: &str, command: &Command, out: &Path, err: &Path) -> Result<Self> {
+        Self::start_with(name, command, (out, err), &[])
+    }
+
+    /// As [`Process::start`], and the program is given sockets as by a service manager: they stay
+    /// open when it ends.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn start_with(
+        name: &str,
+        command: &Command,
+        (out, err): (&Path, &Path),
+        sockets: &[TcpListener],
+    ) -> Result<Self> {
         let parent = std::process::id().to_string();
         let open = |options: &mut OpenOptions, path: &Path| -> Result<File> {
             options.open(path).with_context(|| path.display().to_string())
         };
-        let child = Command::new(beside("e2e-tether")?)
+        let mut tether = Command::new(beside("e2e-tether")?);
+        if !sockets.is_empty() {
+            let given = |(socket, child_fd): (&TcpListener, RawFd)| -> Result<FdMapping> {
+                Ok(FdMapping { parent_fd: socket.try_clone()?.into(), child_fd })
+            };
+            let given = sockets.iter().zip(FIRST_GIVEN..).map(given).collect::<Result<Vec<_>>>()?;
+            tether.env("LISTEN_FDS", given.len().to_string()).fd_mappings(given)?;
+        }
+        let child = tether
             .arg(parent)
             .arg(command.get_program())
             .args(command.get_args())

@@ -1,6 +1,7 @@
 //! One sheep of a herd: its places, its addresses, its lives.
 
 use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
@@ -35,6 +36,8 @@ pub struct Sheep {
     pub disks: Vec<PathBuf>,
     /// Its own network; none: it is on loopback, with everybody.
     pub(crate) network: Option<namespaces::Place>,
+    /// Sockets that are kept open between its lives.
+    held: Vec<TcpListener>,
     life: Option<Process>,
 }
 
@@ -42,7 +45,7 @@ impl Sheep {
     pub(crate) fn new(index: usize, ports: [u16; 4], place: &Path, arguments: &[String]) -> Self {
         let (place, arguments) = (place.to_owned(), arguments.to_vec());
         let disks = Vec::new();
-        Self { index, ports, place, arguments, disks, network: None, life: None }
+        Self { index, ports, place, arguments, disks, network: None, held: Vec::new(), life: None }
     }
 
     /// Its directory.
@@ -65,6 +68,18 @@ impl Sheep {
         let directory = self.recordings();
         fs::create_dir(&directory).with_context(|| directory.display().to_string())?;
         self.arguments.extend(["--record".to_owned(), directory.display().to_string()]);
+        Ok(())
+    }
+
+    /// From its next life on the sockets of its TCP faces are kept open while it does not live, as
+    /// a service manager does.
+    ///
+    /// # Errors
+    /// If a port is taken: it must not live.
+    pub fn hold_sockets(&mut self) -> Result<()> {
+        let [legacy, _, _, nbd] = self.ports;
+        let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+        self.held = vec![bind(legacy)?, bind(nbd)?];
         Ok(())
     }
 
@@ -121,7 +136,8 @@ impl Sheep {
         ensure!(self.life.is_none(), "sheep {} lives already", self.index);
         let out = self.place.join(format!("sheep{}.out", self.index));
         let name = format!("sheep {}", self.index);
-        self.life = Some(Process::start(&name, &self.command()?, &out, &self.log_path())?);
+        let (command, log) = (self.command()?, self.log_path());
+        self.life = Some(Process::start_with(&name, &command, (&out, &log), &self.held)?);
         Ok(())
     }
 

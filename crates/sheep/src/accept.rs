@@ -21,6 +21,7 @@ use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::control::Watch;
+use crate::inherited::Inherited;
 use crate::peer::frame::invalid;
 use crate::shard::mail::Mail;
 use crate::shared::Shared;
@@ -41,29 +42,47 @@ pub(crate) struct Listeners {
 impl Listeners {
     /// Binds everything or nothing.
     pub(crate) async fn bind(config: &Config) -> Result<Self> {
+        let mut given = Inherited::take();
         let directory = &config.directory;
-        let legacy = tcp(config.legacy, "client", "--port").await?;
-        let nbd = tcp(config.nbd, "NBD", "--nbd-port").await?;
-        let admin = tcp(config.admin, "admin", "--admin-port").await?;
-        let peer = tcp(config.peer, "peer", "--peer-port").await?;
+        let legacy = tcp(&mut given, config.legacy, "client", "--port").await?;
+        let nbd = tcp(&mut given, config.nbd, "NBD", "--nbd-port").await?;
+        let admin = tcp(&mut given, config.admin, "admin", "--admin-port").await?;
+        let peer = tcp(&mut given, config.peer, "peer", "--peer-port").await?;
+        let mut unix = |name| unix(&mut given, directory, name);
+        let (for_legacy, for_nbd) = (unix("sock")?, unix("nbd.sock")?);
+        let for_admin = unix("admin.sock")?;
+        given.warn_of_rest();
         Ok(Self {
-            legacy: (legacy, unix(directory, "sock")?),
-            nbd: (nbd, unix(directory, "nbd.sock")?),
-            admin: (admin, unix(directory, "admin.sock")?),
+            legacy: (legacy, for_legacy),
+            nbd: (nbd, for_nbd),
+            admin: (admin, for_admin),
             peer,
         })
     }
 }
 
-async fn tcp(address: SocketAddr, face: &str, option: &str) -> Result<TcpListener> {
+async fn tcp(
+    given: &mut Inherited,
+    address: SocketAddr,
+    face: &str,
+    option: &str,
+) -> Result<TcpListener> {
+    if let Some(socket) = given.tcp(address) {
+        socket.set_nonblocking(true)?;
+        return Ok(TcpListener::from_std(socket)?);
+    }
     TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address} for the {face} face; choose another port with {option}")
     })
 }
 
 /// The directory is locked, so a socket file that is there was left by an earlier life.
-fn unix(directory: &Path, name: &str) -> Result<UnixListener> {
+fn unix(given: &mut Inherited, directory: &Path, name: &str) -> Result<UnixListener> {
     let path: PathBuf = directory.join(name);
+    if let Some(socket) = given.unix(&path) {
+        socket.set_nonblocking(true)?;
+        return Ok(UnixListener::from_std(socket)?);
+    }
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(error).with_context(|| format!("cannot remove {}", path.display()));

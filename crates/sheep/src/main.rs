@@ -10,6 +10,7 @@ mod admin;
 mod config;
 mod control;
 mod disks;
+mod inherited;
 mod inspect;
 mod logging;
 mod metrics;

@@ -56,8 +56,12 @@ pub(crate) fn is_held_for_gone(error: &anyhow::Error) -> bool {
 }
 
 /// Begins another life in the place of this one: the same program with the same arguments. Locks
-/// and sockets are closed by that; what is under way to the disks is ended or done before.
+/// and sockets are closed by that; what is under way to the disks is ended or done before. One
+/// whose service manager keeps its sockets is started again by that.
 pub(crate) fn start_again(why: &anyhow::Error) -> ! {
+    if crate::inherited::is_given() {
+        die(&format!("{why:#}; the service manager must start it again"));
+    }
     tracing::error!(%why, "this sheep starts again");
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_else(|| "sheep".into());

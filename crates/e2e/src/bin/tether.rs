@@ -2,7 +2,8 @@
 //!
 //! Why: a test run that is itself killed must leave nothing running. The wish to be killed with
 //!      the parent survives `exec`, so this program states it and then becomes the other one.
-//! Way: `e2e-tether PARENT PROGRAM ARGUMENT...`
+//! Way: `e2e-tether PARENT PROGRAM ARGUMENT...`; sockets that it was given go on to the program, as
+//!      a service manager gives them (`sd_listen_fds(3)`).
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -26,7 +27,11 @@ fn main() -> ExitCode {
         eprintln!("e2e-tether: the parent is gone");
         return ExitCode::FAILURE;
     }
-    let error = Command::new(program).args(arguments).exec();
+    let mut command = Command::new(program);
+    if std::env::var_os("LISTEN_FDS").is_some() {
+        command.env("LISTEN_PID", std::process::id().to_string());
+    }
+    let error = command.args(arguments).exec();
     eprintln!("e2e-tether: cannot start {}: {error}", program.display());
     ExitCode::FAILURE
 }

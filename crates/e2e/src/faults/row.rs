@@ -21,6 +21,8 @@ pub enum Fault {
     ReplicaRestarted,
     /// SIGTERM of the client's own sheep, and a start.
     GatewayRestarted,
+    /// The same, and a service manager keeps its sockets.
+    GatewayReplaced,
     /// SIGKILL of the client's own sheep, and a start.
     GatewayKilled,
     /// SIGSTOP of a replica for 15 s.
@@ -39,6 +41,8 @@ pub enum Fault {
     AllKilled,
     /// No space on the disk of a replica for 5 s.
     DiskFull,
+    /// The disk of a replica does not answer for 15 s.
+    DiskHangs,
     /// Each message between sheep takes up to 20 ms more.
     SlowLinks,
 }
@@ -64,6 +68,7 @@ impl Fault {
             Self::LogServerKilled => "replica that serves the log: SIGKILL, later a start",
             Self::ReplicaRestarted => "replica: planned restart",
             Self::GatewayRestarted => "gateway: planned restart",
+            Self::GatewayReplaced => "gateway: planned restart, sockets kept",
             Self::GatewayKilled => "gateway: SIGKILL and start",
             Self::ReplicaStopped => "replica: SIGSTOP for 15 s",
             Self::GatewayStopped => "gateway: SIGSTOP for 15 s",
@@ -73,6 +78,7 @@ impl Fault {
             Self::NoCarrier => "replica without carrier for 15 s",
             Self::AllKilled => "all: SIGKILL at once and start",
             Self::DiskFull => "disk of a replica full for 5 s",
+            Self::DiskHangs => "disk of a replica hangs for 15 s",
             Self::SlowLinks => "links between sheep 0 to 20 ms slower, 5 s",
         }
     }
@@ -81,7 +87,7 @@ impl Fault {
     const fn target(self) -> Option<u32> {
         match self {
             Self::ReplicaKilled | Self::LogServerKilled | Self::GatewayRestarted => Some(1000),
-            Self::ReplicaRestarted => Some(200),
+            Self::ReplicaRestarted | Self::GatewayReplaced => Some(200),
             Self::ReplicaStopped => Some(5000),
             _ => None,
         }
@@ -104,7 +110,8 @@ pub fn rows() -> Vec<Row> {
         rows.push(Row { sheep: 5, ..row(fault, Client::Nbd) });
     }
     rows.push(row(Fault::LogServerKilled, Client::Nbd));
-    for fault in [Fault::GatewayRestarted, Fault::GatewayKilled, Fault::AllKilled] {
+    let own = [Fault::GatewayRestarted, Fault::GatewayReplaced, Fault::GatewayKilled];
+    for fault in own.into_iter().chain([Fault::AllKilled]) {
         // QEMU 5.2 may abort when it connects again: see the test of one's own sheep restarted.
         let those = [Client::Nbd, Client::Legacy, Client::Qemu, Client::Tgt];
         rows.extend(those.map(|client| row(fault, client)));
@@ -117,6 +124,7 @@ pub fn rows() -> Vec<Row> {
         Fault::GatewayDeaf,
         Fault::NoCarrier,
         Fault::DiskFull,
+        Fault::DiskHangs,
         Fault::SlowLinks,
     ];
     rows.extend(rest.map(|fault| row(fault, Client::Nbd)));
