@@ -1,6 +1,7 @@
 //! Objects that the map names and no member has (`gateway::anew`).
 
-use sheepdog_proto::Oid;
+use sheepdog_proto::peer::RequestBody;
+use sheepdog_proto::{NodeId, Oid};
 
 use super::stage::{A, B, C, Stage, changes_data};
 
@@ -18,17 +19,26 @@ impl Stage {
         let discard = stage.discard(A, 1);
         stage.rest();
         assert!(stage.is_done(discard));
-        stage.stop(|_, request| changes_data(request));
+        // Its data finds no room, so only the entry of the map becomes durable.
+        stage.herd.refused = Some(Box::new(|_, request| changes_data(request)));
         stage.write(A, 258, 4);
         stage.rest();
         stage.herd.kill(A);
         stage.herd.gone(A);
-        stage.go();
+        stage.herd.refused = None;
         stage.restart(A);
         stage.attach(B);
         stage.rest();
         assert_eq!((stage.kept(A, 258), stage.kept(B, 258)), (None, None));
+        assert!([A, B].into_iter().all(|node| stage.names(node, 1)));
         stage
+    }
+
+    /// Whether a member's copy of the map names an object.
+    fn names(&mut self, node: NodeId, index: usize) -> bool {
+        let map = Oid::map(self.vid, 0);
+        let page = self.herd.store_of(node, map).block(map, 0).and_then(|(_, bytes)| bytes);
+        page.is_some_and(|page| page[4 * index..][..4] != [0; 4])
     }
 
     fn until_in_sync(&mut self) {
@@ -104,4 +114,27 @@ fn an_owner_that_ends_in_the_middle_of_it_leaves_nothing_half() {
         assert_eq!(stage.kept(C, 256), None);
         stage.check_rest();
     }
+}
+
+#[test]
+fn whoever_joins_does_not_make_an_object_that_nobody_else_has() {
+    let mut stage = Stage::half_made();
+    stage.stop(|_, request| {
+        matches!(request.body, RequestBody::List { .. } | RequestBody::Reset { .. })
+    });
+    stage.restart(C);
+    stage.rest();
+    let joins = |group: &crate::state::Group| group.joined(C).is_some();
+    assert!(stage.herd.newest().groups().all(|(_, group)| joins(group)));
+    let write = stage.write(B, 259, 5);
+    stage.rest();
+    assert!(!stage.is_done(write), "it begins with a reset");
+    assert_eq!(stage.kept(C, 259), None, "AN4");
+    stage.lose(B);
+    stage.go();
+    stage.attach(A);
+    stage.restart(B);
+    stage.until_in_sync();
+    assert_eq!(stage.see(A, 259), Some(0));
+    stage.check_rest();
 }
