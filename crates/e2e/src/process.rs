@@ -4,8 +4,7 @@
 //!   R1 it is ended by its own number when the value is dropped, or when the test is killed.
 
 use std::fs::{self, File, OpenOptions};
-use std::net::TcpListener;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -45,7 +44,7 @@ impl Process {
         name: &str,
         command: &Command,
         (out, err): (&Path, &Path),
-        sockets: &[TcpListener],
+        sockets: &[OwnedFd],
     ) -> Result<Self> {
         let parent = std::process::id().to_string();
         let open = |options: &mut OpenOptions, path: &Path| -> Result<File> {
@@ -53,8 +52,8 @@ impl Process {
         };
         let mut tether = Command::new(beside("e2e-tether")?);
         if !sockets.is_empty() {
-            let given = |(socket, child_fd): (&TcpListener, RawFd)| -> Result<FdMapping> {
-                Ok(FdMapping { parent_fd: socket.try_clone()?.into(), child_fd })
+            let given = |(socket, child_fd): (&OwnedFd, RawFd)| -> Result<FdMapping> {
+                Ok(FdMapping { parent_fd: socket.try_clone()?, child_fd })
             };
             let given = sockets.iter().zip(FIRST_GIVEN..).map(given).collect::<Result<Vec<_>>>()?;
             tether.env("LISTEN_FDS", given.len().to_string()).fd_mappings(given)?;

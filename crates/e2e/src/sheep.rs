@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
@@ -37,7 +39,7 @@ pub struct Sheep {
     /// Its own network; none: it is on loopback, with everybody.
     pub(crate) network: Option<namespaces::Place>,
     /// Sockets that are kept open between its lives.
-    held: Vec<TcpListener>,
+    held: Vec<OwnedFd>,
     life: Option<Process>,
 }
 
@@ -71,15 +73,22 @@ impl Sheep {
         Ok(())
     }
 
-    /// From its next life on the sockets of its TCP faces are kept open while it does not live, as
-    /// a service manager does.
+    /// From its next life on the sockets for clients are kept open while it does not live, as a
+    /// service manager does.
     ///
     /// # Errors
     /// If a port is taken: it must not live.
     pub fn hold_sockets(&mut self) -> Result<()> {
         let [legacy, _, _, nbd] = self.ports;
         let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
-        self.held = vec![bind(legacy)?, bind(nbd)?];
+        let directory = self.directory();
+        fs::create_dir_all(&directory)?;
+        self.held = vec![
+            bind(legacy)?.into(),
+            bind(nbd)?.into(),
+            UnixListener::bind(directory.join("sock"))?.into(),
+            UnixListener::bind(directory.join("nbd.sock"))?.into(),
+        ];
         Ok(())
     }
 

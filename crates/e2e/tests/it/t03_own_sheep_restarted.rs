@@ -177,32 +177,41 @@ async fn a_planned_restart_gives_qemu_no_error() -> Result<()> {
 async fn with_sockets_that_are_kept_clients_wait_instead_of_being_turned_away() -> Result<()> {
     let mut herd = Herd::of(3).hold_sockets().format().await?;
     herd.create("disk", SIZE).await?;
-    let kept = Disk::open(herd.sheep(OWN), Face::Legacy, "disk").await?;
-    kept.write(0, &[7; 4096]).await?;
-    for kill in [true, false] {
+    for (face, kill) in [
+        (Face::Legacy, true),
+        (Face::Legacy, false),
+        (Face::LegacyUnix, true),
+        (Face::LegacyUnix, false),
+    ] {
+        let kept = Disk::open(herd.sheep(OWN), face, "disk").await?;
+        kept.write(0, &[7; 4096]).await?;
         if kill {
             herd.kill(OWN)?;
         } else {
             herd.sheep_mut(OWN).terminate().await?;
         }
         // Nobody answers, but nobody refuses either.
-        let reader = kept.read(0, 4096);
-        tokio::pin!(reader);
+        let mut reader = Box::pin(kept.read(0, 4096));
         let early = tokio::time::timeout(Duration::from_secs(1), &mut reader).await;
         ensure!(early.is_err(), "without a sheep: {early:?}");
         herd.start(OWN).await?;
-        let bytes = tokio::time::timeout(STALL, reader).await??;
+        let bytes = tokio::time::timeout(STALL, &mut reader).await??;
         ensure!(bytes == [7; 4096], "what was written");
+        drop(reader);
+        kept.close().await?;
     }
-    kept.close().await?;
     herd.sheep_mut(OWN).terminate().await?;
-    let endpoint = herd.sheep(OWN).nbd();
-    let waiting = tokio::spawn(async move { Disk::open_nbd(&endpoint, "disk").await });
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    ensure!(!waiting.is_finished(), "a client of a sheep that is not there was turned away");
+    let endpoints = [herd.sheep(OWN).nbd(), herd.sheep(OWN).nbd_unix()];
+    for endpoint in endpoints {
+        let waiting = tokio::spawn(async move { Disk::open_nbd(&endpoint, "disk").await });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        ensure!(!waiting.is_finished(), "a client of a sheep that is not there was turned away");
+        herd.start(OWN).await?;
+        let disk = tokio::time::timeout(STALL, waiting).await???;
+        ensure!(disk.read(0, 4096).await? == [7; 4096], "what was written");
+        disk.close().await?;
+        herd.sheep_mut(OWN).terminate().await?;
+    }
     herd.start(OWN).await?;
-    let disk = tokio::time::timeout(STALL, waiting).await???;
-    ensure!(disk.read(0, 4096).await? == [7; 4096], "what was written");
-    disk.close().await?;
     herd.end().await
 }
