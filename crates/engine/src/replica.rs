@@ -48,6 +48,7 @@ pub fn admit(me: Me, state: &ClusterState, request: &Request) -> Admission {
             let pg = state.group_of(*oid).map(|(pg, _)| pg);
             return admit_pull(me, state, *index, pg.into_iter());
         }
+        RequestBody::Look { .. } => return Admission::Execute, // no owner's
         _ => {}
     }
     let Some(vdi) = state.catalogue.get_used(request.vid) else {
@@ -67,6 +68,7 @@ pub fn admit(me: Me, state: &ClusterState, request: &Request) -> Admission {
         | RequestBody::Watermark
         | RequestBody::Ping
         | RequestBody::Heal { .. }
+        | RequestBody::Look { .. }
         | RequestBody::List { .. }
         | RequestBody::Pull { .. } => Admission::Execute,
         RequestBody::Write { oid, .. }

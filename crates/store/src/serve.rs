@@ -35,6 +35,7 @@ pub fn store_request(
         RequestBody::Watermark
         | RequestBody::Ping
         | RequestBody::Heal { .. }
+        | RequestBody::Look { .. }
         | RequestBody::List { .. }
         | RequestBody::Pull { .. } => {
             return None;
@@ -136,6 +137,7 @@ pub fn payload_bytes(body: &RequestBody) -> u64 {
         | RequestBody::Pull { .. }
         | RequestBody::Watermark
         | RequestBody::Heal { .. }
+        | RequestBody::Look { .. }
         | RequestBody::Ping => 0,
     }
 }

@@ -85,20 +85,24 @@ async fn a_check_finds_and_heals_what_nobody_reads() -> Result<()> {
     all_good(herd, &vdi).await
 }
 
-#[tokio::test]
-async fn a_copy_that_lost_an_object_gets_it_back() -> Result<()> {
-    let mut herd = Herd::of(3).arguments(&["--scrub", "0"]).format().await?;
-    let vdi = written(&herd).await?;
+/// Stops all sheep, has one forget an object as if its disk had never been told, starts all.
+async fn forget(herd: &mut Herd, vdi: &Vdi) -> Result<()> {
     for index in 0..3 {
         ensure!(herd.sheep_mut(index).terminate().await?.success(), "sheep {index}");
     }
-    // As if a disk had never been told: the store knows nothing of it any more.
     let oid = Oid::data(vdi.vid.0, 1);
     for store in &mut copies::open(herd.sheep(2))? {
         store.execute(vec![Request::Drop { oids: vec![oid], before: View(u64::MAX) }]);
         store.checkpoint()?;
     }
-    herd.start_all().await?;
+    herd.start_all().await
+}
+
+#[tokio::test]
+async fn a_copy_that_lost_an_object_gets_it_back() -> Result<()> {
+    let mut herd = Herd::of(3).arguments(&["--scrub", "0"]).format().await?;
+    let vdi = written(&herd).await?;
+    forget(&mut herd, &vdi).await?;
     let (report, is_good) = check(&herd).await?;
     ensure!(!is_good && sum(&report, "behind") == OBJECT / BLOCK, "{report}");
     let is_whole = async || {
@@ -131,4 +135,18 @@ async fn what_has_rotted_is_healed_though_nobody_asks() -> Result<()> {
     };
     wait::until("three blocks to be healed", Duration::from_secs(60), is_healed).await?;
     all_good(herd, &vdi).await
+}
+
+#[tokio::test]
+async fn a_copy_that_lost_an_object_gets_it_back_though_nobody_asks() -> Result<()> {
+    let scrub = ["--scrub", "64", "--scrub-rest", "1"];
+    let mut herd = Herd::of(3).arguments(&scrub).format().await?;
+    let vdi = written(&herd).await?;
+    forget(&mut herd, &vdi).await?;
+    let oid = format!("{:016x}", Oid::data(vdi.vid.0, 1).get());
+    ensure!(!herd.admin(2).holds(&oid).await?, "it was forgotten");
+    let is_back = async || Ok(herd.admin(2).holds(&oid).await?.then_some(()));
+    wait::until("the object to be back", Duration::from_secs(60), is_back).await?;
+    herd.until_clean().await?;
+    herd.end_with_equal_copies(&[vdi.vid.0.get()]).await
 }

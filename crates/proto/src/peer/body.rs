@@ -18,6 +18,7 @@ const PULL: u8 = 9;
 const COMPARE: u8 = 10;
 const PING: u8 = 11;
 const HEAL: u8 = 12;
+const LOOK: u8 = 13;
 const REPLY: u8 = 0x80;
 
 /// A request of a gateway.
@@ -135,6 +136,11 @@ pub enum RequestBody {
         first_block: u32,
         /// How many, at most [`BLOCKS_MAX`].
         count: u32,
+    },
+    /// Asks a member to look at its copy of an object: it seems to lack a change.
+    Look {
+        /// Object.
+        oid: Oid,
     },
 }
 
@@ -283,12 +289,11 @@ impl Request {
                 (header.kind, header.oid) = (if is_read { READ } else { HEAL }, oid.get());
                 (header.first_block, header.count) = (*first_block, *count);
             }
+            RequestBody::Look { oid } => (header.kind, header.oid) = (LOOK, oid.get()),
             RequestBody::Barrier { index } => (header.kind, header.view) = (BARRIER, View(*index)),
             RequestBody::Settle { oids } => {
                 (header.kind, header.count) = (SETTLE, oids.len() as u32);
-                oids.iter().for_each(|oid| {
-                    meta.u64(oid.get());
-                });
+                put_oids(&mut meta, oids);
             }
             RequestBody::Watermark => header.kind = WATERMARK,
             RequestBody::Ping => header.kind = PING,
@@ -350,6 +355,7 @@ impl Request {
             SETTLE => RequestBody::Settle { oids: oids(header.count, &mut r)? },
             WATERMARK => RequestBody::Watermark,
             PING => RequestBody::Ping,
+            LOOK => RequestBody::Look { oid: oid(header.oid)? },
             LIST => {
                 let (policy, after, partitions) = pull::groups(header.count, &mut r)?;
                 RequestBody::List { index: header.view.0, policy, after, partitions }
@@ -389,6 +395,7 @@ impl RequestBody {
             | Self::Reset { oid, .. }
             | Self::Read { oid, .. }
             | Self::Heal { oid, .. }
+            | Self::Look { oid }
             | Self::Pull { oid, .. } => Some(*oid),
             Self::Barrier { .. }
             | Self::Settle { .. }
@@ -537,6 +544,12 @@ pub(super) fn block(r: &mut Reader<'_>) -> Result<BlockMeta, WireError> {
     };
     r.zeros(3)?;
     Ok(BlockMeta { stamp, checksum: sum, state })
+}
+
+fn put_oids(meta: &mut Writer, oids: &[Oid]) {
+    for oid in oids {
+        meta.u64(oid.get());
+    }
 }
 
 const fn read_or_heal(header: &Header, oid: Oid) -> RequestBody {

@@ -40,6 +40,7 @@ fn requests() -> Vec<Request> {
         RequestBody::Watermark,
         RequestBody::Ping,
         RequestBody::Heal { oid: oid(), first_block: 5, count: 2 },
+        RequestBody::Look { oid: oid() },
         RequestBody::List {
             index: 9,
             policy: PolicyId(2),

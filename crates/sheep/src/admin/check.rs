@@ -8,10 +8,7 @@ use sheepdog_proto::{ObjectKind, Oid};
 use super::failure::AdminError;
 use super::vdi::find;
 use super::{Admin, Handler};
-use crate::shard::scrub::Scrubbed;
-
-/// Map objects are 4 MiB, whatever the VDI's objects are.
-const MAP_SHIFT: u8 = 22;
+use crate::shard::scrub::{MAP_SHIFT, Scrubbed};
 
 pub(super) async fn check(
     State(admin): Handler,

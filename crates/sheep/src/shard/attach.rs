@@ -5,7 +5,9 @@
 //!      done;
 //!   A2 a VDI that is being let go is let go completely before it is taken again;
 //!   A3 what the gateway has drained is forgotten only when the log has it detached: taken again
-//!      under the same generation, it would give stamps that were given before.
+//!      under the same generation, it would give stamps that were given before;
+//!   A4 what the log has given to this sheep is let go also if the gateway never heard of it: the
+//!      answer to the asking was lost, and nobody asked again.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -140,13 +142,25 @@ impl Shard {
     /// See [`sheepdog_attach::door::Door::detach`].
     pub(crate) async fn detach(self: &Rc<Self>, vid: Vid) {
         self.wait_attached(vid).await;
-        if !self.gateway.borrow().attached().any(|(attached, _)| attached == vid) {
+        let is_known = self.gateway.borrow().attached().any(|(attached, _)| attached == vid);
+        let unknown = if is_known { None } else { self.generation_here(vid) };
+        if !is_known && unknown.is_none() {
             return;
         }
         let (sender, receiver) = oneshot::channel();
         self.waiters.borrow_mut().detaching.entry(vid).or_default().push(sender);
-        self.step(|gateway| gateway.drain(vid));
+        match unknown {
+            Some(generation) => self.let_go(vid, generation), // A4
+            None => self.step(|gateway| gateway.drain(vid)),
+        }
         let _ = receiver.await;
+    }
+
+    /// Under which generation this sheep owns a VDI, by the log.
+    fn generation_here(&self, vid: Vid) -> Option<Generation> {
+        let state = self.state();
+        let owner = state.catalogue.get(vid)?.attachment.as_ref();
+        owner.filter(|owner| self.is_mine(owner)).map(|owner| owner.generation)
     }
 
     /// The gateway has drained: the log may give the VDI to others.

@@ -72,6 +72,10 @@ impl Shard {
             self.reply(&reply_to, Reply { id: request.id, result: Ok(ReplyBody::Done) });
             return self.step(|gateway| gateway.heal(oid, first_block..first_block + count));
         }
+        if let RequestBody::Look { oid } = request.body {
+            self.reply(&reply_to, Reply { id: request.id, result: Ok(ReplyBody::Done) });
+            return self.look_at(oid);
+        }
         *self.is_busy.borrow_mut() = true;
         let Request { id, vid, generation, view, stable, body } = request;
         if stable > Stamp::NONE {

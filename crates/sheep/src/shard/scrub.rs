@@ -3,12 +3,14 @@
 //! Way: object by object, window by window: the own store reads (which verifies every checksum),
 //!      then stamps are compared with the next member in sync (`engine::scrub`). A bad block is
 //!      healed by the VDI's owner, whoever that is; where nobody is, this sheep becomes it for a
-//!      moment. A copy that has lost a change leaves its group and fetches what it lacks.
+//!      moment. A copy that has lost a change leaves its group and fetches what it lacks; one that
+//!      lacks a whole object does not come across it, so whoever does tells it (`Look`).
 //!      `watch_copies` goes over all objects again and again, at the pace of `--scrub`.
 //! Holds:
 //!   SR1 only copies that are in sync by this shard's state are looked at: the others serve nobody;
 //!   SR2 nothing is written here: what heals is an ordinary write of the owner, or joining.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
@@ -28,6 +30,8 @@ use super::mail::Mail;
 
 /// Ids of these requests have this bit besides the one of joiners.
 const SCRUB_ID: u64 = JOINER_ID | 1 << 62;
+/// Map objects are 4 MiB, whatever the VDI's objects are.
+pub(crate) const MAP_SHIFT: u8 = 22;
 /// Blocks looked at together: 1 MiB.
 const WINDOW_BLOCKS: u32 = 256;
 /// Objects listed at once.
@@ -256,6 +260,21 @@ impl Shard {
         (theirs.blocks.len() == ours.blocks.len()).then(|| differences(first_block, &ours, &theirs))
     }
 
+    /// Another member misses something in this copy.
+    pub(super) fn look_at(self: &Rc<Self>, oid: Oid) {
+        let state = self.state();
+        let Some(vdi) = state.catalogue.get(oid.vid()) else { return };
+        let shift = if oid.kind() == ObjectKind::Map { MAP_SHIFT } else { vdi.object_shift };
+        if self.scrubbing.borrow_mut().looked_at.insert(oid) {
+            let shard = self.clone();
+            tokio::task::spawn_local(async move {
+                let found = shard.scrub_object(oid, shift, 0).await;
+                shard.metrics.note_scrubbed(&found);
+                shard.scrubbing.borrow_mut().looked_at.remove(&oid);
+            });
+        }
+    }
+
     /// Differences that have lasted.
     fn judge(self: &Rc<Self>, oid: Oid, differences: &[Difference], found: &mut Scrubbed) {
         let Some(first) = differences.first() else { return };
@@ -265,6 +284,14 @@ impl Shard {
         found.unequal += differences.len() as u64 - behind;
         let state = self.state();
         let Some((pg, group)) = state.group_of(oid) else { return };
+        if behind < differences.len() as u64
+            && let Some(other) = neighbour(&state, group, self.shared.me.node)
+        {
+            let (place, body) = (Place::of(other, pg), RequestBody::Look { oid });
+            let shard = self.clone();
+            let look = async move { shard.ask_peer(place, body, Generation(0)).await };
+            tokio::task::spawn_local(look);
+        }
         let (node, incarnation) = (self.shared.me.node, self.shared.me.incarnation);
         if behind > 0 && group.can_demote(node) {
             // It joins anew, and what is newer elsewhere is fetched.
@@ -316,5 +343,7 @@ impl Shard {
 #[derive(Default)]
 pub(super) struct Scrubbing {
     last: u64,
+    /// Objects that are looked at because another member asked for it.
+    looked_at: BTreeSet<Oid>,
     waiting: std::collections::BTreeMap<u64, oneshot::Sender<Result<ReplyBody, PeerError>>>,
 }

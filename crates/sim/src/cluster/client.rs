@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 
 use sheepdog_engine::gateway::Place;
 use sheepdog_engine::volume::Operation;
-use sheepdog_proto::Vid;
 use sheepdog_proto::command::Command;
+use sheepdog_proto::{NodeId, Vid};
 
 use super::check::history::{History, Key};
 use super::control::Proposed;
@@ -101,6 +101,12 @@ pub(super) struct Client {
 
 impl Client {
     /// The one it is connected to.
+    /// Whether it has a VDI through this life of a sheep, or asks for it.
+    pub(super) fn uses(&self, vid: Vid, node: NodeId, life: u64) -> bool {
+        let here = |session: &Session| (session.place.node, session.life) == (node, life);
+        self.vid == Some(vid) && self.session.as_ref().is_some_and(here)
+    }
+
     pub(super) fn sheep(&self) -> Option<usize> {
         self.session.map(|session| usize::from(session.place.node.0))
     }

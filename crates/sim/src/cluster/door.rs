@@ -2,19 +2,20 @@
 //! `shard::door`).
 //!
 //! Holds:
-//!   A2 a VDI that is being let go is let go completely before it is taken again.
+//!   A2 a VDI that is being let go is let go completely before it is taken again;
+//!   A4 what the log has given to a sheep that asked for it no more is let go.
 
 use std::collections::BTreeMap;
 
 use sheepdog_engine::gateway::Place;
-use sheepdog_engine::state::{Outcome, Refused};
+use sheepdog_engine::state::{Attachment, Outcome, Refused};
 use sheepdog_engine::volume::{Answer, Operation, Refusal};
 use sheepdog_proto::command::Command;
 use sheepdog_proto::{Generation, Vid};
 
 use super::control::Proposed;
 use super::event::{Caller, Event, Inside, Told};
-use super::life::Shard;
+use super::life::{Shard, TICK};
 use super::show;
 use super::world::World;
 
@@ -23,6 +24,8 @@ const HAND_OVER_NS: u64 = 1_000_000_000;
 /// How long clients' last operations may take at an orderly end, and how often it is looked.
 const DRAIN_NS: u64 = 10_000_000_000;
 const LOOK_NS: u64 = 10_000_000;
+/// Ticks without a client after which a VDI is let go: ten seconds.
+const IDLE_TICKS: u64 = 10_000_000_000 / TICK;
 
 /// What a shard's clients wait for.
 #[derive(Debug, Default)]
@@ -234,12 +237,57 @@ impl World {
             acquire.is_unwanted = true;
             return;
         }
-        if !shard.gateway.attached().any(|(attached, _)| attached == vid) {
+        let is_known = shard.gateway.attached().any(|(attached, _)| attached == vid);
+        let unknown = if is_known { None } else { self.generation_here(place, vid) };
+        if !is_known && unknown.is_none() {
             caller.into_iter().for_each(|caller| self.tell(caller, Told::Detached));
             return;
         }
+        let Some(shard) = self.shard(place) else { return };
         shard.door.detaching.entry(vid).or_default().waiting.extend(caller);
-        self.step(place, |gateway| gateway.drain(vid));
+        match unknown {
+            Some(generation) => {
+                self.trace.count("attachment let go that nobody asked for any more");
+                self.let_go(place, vid, generation); // A4
+            }
+            None => self.step(place, |gateway| gateway.drain(vid)),
+        }
+    }
+
+    /// Under which generation this life owns a VDI, as far as the shard knows.
+    fn generation_here(&mut self, place: Place, vid: Vid) -> Option<Generation> {
+        let state = self.state_of(place)?;
+        let me = self.sheep[usize::from(place.node.0)].life.as_ref()?.me;
+        let owner = state.catalogue.get(vid)?.attachment.as_ref()?;
+        let is_mine = (owner.node, owner.incarnation) == (me.node, me.incarnation);
+        is_mine.then_some(owner.generation)
+    }
+
+    /// VDIs without a client for a while are let go.
+    pub(super) fn release_idle(&mut self, sheep: usize, serial: u64) {
+        let Some(life) = self.sheep[sheep].life.as_ref() else { return };
+        let me = life.me;
+        let is_mine =
+            |owner: &Attachment| (owner.node, owner.incarnation) == (me.node, me.incarnation);
+        let vdis = self.log.state(life.followed).catalogue.iter();
+        let mine = vdis.filter(|vdi| vdi.attachment.as_ref().is_some_and(is_mine));
+        let is_used =
+            |vid: &Vid| self.clients.iter().any(|client| client.uses(*vid, me.node, serial));
+        let idle: Vec<Vid> = mine.map(|vdi| vdi.vid).filter(|vid| !is_used(vid)).collect();
+        let Some(life) = self.sheep[sheep].life.as_mut() else { return };
+        life.unused.retain(|vid, _| idle.contains(vid));
+        let mut due = Vec::new();
+        for vid in idle {
+            let ticks = life.unused.entry(vid).or_default();
+            *ticks += 1;
+            if ticks.is_multiple_of(IDLE_TICKS) {
+                due.push(vid);
+            }
+        }
+        for vid in due {
+            self.trace.count("attachment let go without a client");
+            self.detach(self.door(sheep, vid), None, vid);
+        }
     }
 
     /// The gateway has drained: the log may give the VDI to others.

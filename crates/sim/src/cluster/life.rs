@@ -72,6 +72,8 @@ pub(super) struct Life {
     /// What it hears of the others.
     pub(super) hears: BTreeMap<usize, Heard>,
     pub(super) absences: Absences,
+    /// Ticks for which a VDI that it owns has had no client.
+    pub(super) unused: BTreeMap<Vid, u64>,
     /// It was asked to end in order: by when, and what it lets go of before.
     pub(super) leaving: Option<(u64, Vec<Vid>)>,
 }
@@ -342,6 +344,7 @@ impl Life {
             heard: 0,
             hears: BTreeMap::new(),
             absences: Absences::default(),
+            unused: BTreeMap::new(),
             fuse: None,
             leaving: None,
         }

@@ -34,6 +34,7 @@ pub(super) fn request(request: &Request) -> String {
         RequestBody::Heal { oid, first_block, count } => {
             format!("heal {} {first_block}+{count}", object(*oid))
         }
+        RequestBody::Look { oid } => format!("look at {}", object(*oid)),
         RequestBody::List { index, after, partitions, .. } => {
             format!("list {partitions:?} after {after:?} as of entry {index}")
         }

@@ -219,6 +219,7 @@ impl World {
         self.later(TICK, Event::Life { sheep, life: serial, what: Inside::Tick });
         self.beat(sheep);
         self.tell_absences(sheep);
+        self.release_idle(sheep, serial);
         for shard in 0..self.profile.shards {
             let place = Place { node: NodeId(sheep as u16), shard };
             self.step(place, Gateway::tick);
@@ -256,6 +257,7 @@ impl World {
             RequestBody::Watermark => "sent: watermark of an idle attachment",
             RequestBody::Ping => "sent: ping",
             RequestBody::Heal { .. } => "sent: heal",
+            RequestBody::Look { .. } => "sent: look",
             RequestBody::Read { .. } => "sent: read",
             RequestBody::Reset { .. } => "sent: reset",
             RequestBody::Hole { .. } => "sent: hole",

@@ -42,7 +42,8 @@ impl Herd {
             RequestBody::Settle { .. }
             | RequestBody::Watermark
             | RequestBody::Ping
-            | RequestBody::Heal { .. } => false,
+            | RequestBody::Heal { .. }
+            | RequestBody::Look { .. } => false,
             RequestBody::List { .. } => true,
             RequestBody::Write { oid, .. }
             | RequestBody::Hole { oid, .. }

@@ -100,9 +100,10 @@ impl Memory {
                 self.leave(|c| c.0.generation() < generation && oids.contains(&c.1));
                 Ok(ReplyBody::Done)
             }
-            RequestBody::Watermark | RequestBody::Ping | RequestBody::Heal { .. } => {
-                Ok(ReplyBody::Done)
-            }
+            RequestBody::Watermark
+            | RequestBody::Ping
+            | RequestBody::Heal { .. }
+            | RequestBody::Look { .. } => Ok(ReplyBody::Done),
             RequestBody::List { .. } => unreachable!("the herd lists for groups"),
             RequestBody::Pull { oid, first_block, count, with_data, .. } => {
                 self.pull(*oid, *first_block, *count, *with_data)

@@ -88,3 +88,28 @@ async fn check_not_forgotten() {
     timeout(LONG, ended).await.unwrap().unwrap();
     assert!(!is_attached());
 }
+
+#[tokio::test]
+async fn a_vdi_that_the_log_gave_unasked_is_let_go() {
+    let local = tokio::task::LocalSet::new();
+    local.run_until(check_unasked()).await;
+}
+
+/// A4.
+async fn check_unasked() {
+    let (state, vid) = cluster();
+    let (shard, mut proposed) = shard(&state);
+    let owner = state.catalogue.get(vid).unwrap().attachment.clone().unwrap();
+    let detaching = shard.clone();
+    let ended = tokio::task::spawn_local(async move { detaching.detach(vid).await });
+    let proposal = timeout(LONG, proposed.recv()).await.unwrap().unwrap();
+    assert_eq!(proposal.command, Command::Detach { vid, generation: owner.generation });
+    // Whoever wants it meanwhile waits (A2).
+    let attaching = shard.clone();
+    let wanted = tokio::task::spawn_local(async move { attaching.attach(vid).await });
+    tokio::task::yield_now().await;
+    assert!(proposed.try_recv().is_err() && !wanted.is_finished() && !ended.is_finished());
+    proposal.reply.send(Ok((Outcome::Done, state.index))).unwrap();
+    timeout(LONG, ended).await.unwrap().unwrap();
+    wanted.abort();
+}
