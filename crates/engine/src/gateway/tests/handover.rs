@@ -399,3 +399,20 @@ fn the_map_is_not_repaired_again_under_the_writes_of_the_new_owner() {
     assert_eq!(stage.see(A, block(apart)), Some(3)); // MAP-WITH-DATA
     assert_eq!(stage.see(A, block(beside)), Some(2));
 }
+
+#[test]
+fn each_loss_of_a_member_is_followed_by_an_act_of_its_own() {
+    let mut stage = Stage::written();
+    for fill in 2..5 {
+        stage.lose(C);
+        let write = stage.write(A, 0, fill);
+        stage.rest();
+        assert!(stage.is_done(write), "{fill}");
+        assert_eq!(stage.in_sync(), [A, B]);
+        stage.restart(C);
+        while !stage.herd.is_complete() {
+            stage.rest();
+        }
+    }
+    stage.check_rest();
+}
