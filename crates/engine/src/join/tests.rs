@@ -25,6 +25,11 @@ fn stamp(sequence: u64) -> Stamp {
 impl Play {
     /// Node 1 was away and is back; what its store lists as unstable is `unstable`.
     fn begin(unstable: Vec<Unstable>) -> Self {
+        Self::begin_with(0, unstable)
+    }
+
+    /// The same with 2^`bits` groups.
+    fn begin_with(partition_bits: u8, unstable: Vec<Unstable>) -> Self {
         let mut state = ClusterState::default();
         let mut push = |command: Command| {
             let index = LogIndex(state.index.0 + 1);
@@ -40,14 +45,15 @@ impl Play {
         push(join(0));
         push(join(1));
         let (cluster, time_ns, object_shift, copies) = (7, 0, 20, Copies::Auto);
-        push(Command::Format { cluster, time_ns, partition_bits: 0, object_shift, copies });
+        push(Command::Format { cluster, time_ns, partition_bits, object_shift, copies });
         let name = "disk".to_owned();
         let (size, copies, object_shift) = (8 << 20, None, None);
         let created = push(Command::CreateVdi { name, size, copies, object_shift, time_ns });
         let crate::state::Outcome::Created(vid) = created else { panic!("{created:?}") };
         push(Command::Gone { node: JOINER, incarnation: Incarnation(2) });
         let view = View(5);
-        push(Command::Act { groups: vec![(group(), view)] });
+        let all = (0..1 << partition_bits).map(|number| (numbered(number), view));
+        push(Command::Act { groups: all.collect() });
         push(join(1));
         let me = Me { node: JOINER, incarnation: Incarnation(7) };
         let mut play = Self { state, joiner: Joiner::new(me, 0), vid, waiting: Vec::new() };
@@ -150,7 +156,11 @@ impl Play {
 }
 
 fn group() -> PgId {
-    let partition = sheepdog_proto::Partition(0);
+    numbered(0)
+}
+
+fn numbered(partition: u16) -> PgId {
+    let partition = sheepdog_proto::Partition(partition);
     PgId { policy: sheepdog_proto::PolicyId(0), partition }
 }
 
@@ -291,6 +301,28 @@ fn a_source_that_goes_away_costs_the_pass_but_not_the_joining() {
     }
     play.take();
     assert!(!play.proposes(), "nobody has said that all is here");
+}
+
+#[test]
+fn a_pass_that_is_given_up_does_not_hold_up_the_cleaning_of_other_groups() {
+    let mut play = Play::begin_with(1, Vec::new());
+    play.join();
+    let mut push = |command: Command| {
+        let index = LogIndex(play.state.index.0 + 1);
+        play.state.apply(index, &command).unwrap();
+        play.tell();
+    };
+    let groups = vec![numbered(1)];
+    push(Command::Demote { node: JOINER, incarnation: Incarnation(7), groups });
+    push(Command::Gone { node: NodeId(0), incarnation: Incarnation(1) });
+    let unstable = ReplyBody::Unstable(Vec::new());
+    play.answer_local(|local| matches!(local, Local::Unstable), unstable);
+    let nothing = ReplyBody::Listing(Listing::default());
+    play.answer_local(|local| matches!(local, Local::List(None)), nothing);
+    play.answer_local(|local| matches!(local, Local::Drop(..)), ReplyBody::Done);
+    let command = play.apply_proposal();
+    let Command::Joining { groups, .. } = command else { panic!("{command:?}") };
+    assert_eq!(groups, [numbered(1)]);
 }
 
 fn is_reset(local: &Local) -> bool {

@@ -1,7 +1,7 @@
 //! Scenarios of owners that die: what the next one finds, and what it must not serve.
 
 use sheepdog_proto::Oid;
-use sheepdog_proto::peer::RequestBody;
+use sheepdog_proto::peer::{Request, RequestBody};
 
 use super::stage::{A, B, C, Stage, changes_data, changes_map, stamp};
 
@@ -413,6 +413,44 @@ fn each_loss_of_a_member_is_followed_by_an_act_of_its_own() {
         while !stage.herd.is_complete() {
             stage.rest();
         }
+    }
+    stage.check_rest();
+}
+
+#[test]
+fn what_only_a_joiner_has_of_a_dead_owner_is_settled_too() {
+    let mut stage = Stage::written();
+    stage.lose(C);
+    let write = stage.write(A, 0, 2);
+    stage.rest();
+    assert!(stage.is_done(write));
+    let lists = |request: &Request| matches!(request.body, RequestBody::List { .. });
+    stage.stop(move |_, request| lists(request));
+    stage.restart(C);
+    stage.rest();
+    let joins = |group: &crate::state::Group| group.joined(C).is_some();
+    assert!(stage.herd.newest().groups().all(|(_, group)| joins(group)));
+    for fill in 3..5 {
+        // By the second one it is known that the object exists (AN4).
+        let write = stage.write(A, 0, fill);
+        stage.rest();
+        assert!(stage.is_done(write));
+    }
+    stage.stop(move |node, request| lists(request) || (node != C && changes_data(request)));
+    stage.write(A, 0, 5);
+    stage.rest();
+    assert_eq!(stage.kept(C, 0).map(|kept| kept.1), Some(5));
+    stage.lose(A);
+    stage.stop(move |_, request| lists(request));
+    stage.restart(A);
+    stage.attach(B);
+    let seen = stage.see(B, 0);
+    assert!(matches!(seen, Some(4 | 5)), "{seen:?}");
+    let kept = [A, B, C].map(|node| stage.kept(node, 0));
+    assert!(kept[0] == kept[1] && kept[1] == kept[2], "before the joiner fetches: {kept:?}");
+    stage.go();
+    while !stage.herd.is_complete() {
+        stage.rest();
     }
     stage.check_rest();
 }
