@@ -7,8 +7,9 @@
 //!   O1 a second open of a VDI is refused while a connection of the first client lives;
 //!   O2 a VDI none of whose clients has had a connection for the grace time is given up;
 //!   O3 a silent connection of the same client, open at the time of the lock, counts as living;
-//!   O4 a client from whom a VDI was taken does not get it again by going on: somebody must open
-//!      it anew, and for a while somebody else.
+//!   O4 a client from whom a VDI was taken does not get it again by going on: it must open it anew,
+//!      and cannot for a while;
+//!   O5 while a VDI is being taken from its client nobody opens it.
 //! Not here: ownership between sheep (the attachment in the coordination log).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,8 +88,10 @@ struct Table {
     next: u64,
     connections: BTreeMap<u64, Connection>,
     opened: BTreeMap<Vid, Opened>,
-    /// Taken from a client, and not opened since (O4).
-    barred: BTreeMap<Vid, Busy>,
+    /// From whom it was taken, as long as they have not opened it since (O4).
+    barred: BTreeMap<Vid, Vec<Busy>>,
+    /// Being taken from their clients, and how often at the same time (O5).
+    closing: BTreeMap<Vid, (u32, Busy)>,
 }
 
 /// The table of one sheep, shared by its shards. Touched at open and close, never per request.
@@ -130,6 +133,26 @@ impl Openers {
         let by = Busy::new(known, now);
         table.opened.entry(vid).or_insert_with(|| Opened::new(by));
         table.settle(now);
+    }
+
+    /// As `touch`, for a client that goes on with a VDI that it may not have open any more.
+    ///
+    /// # Errors
+    /// [`Busy`] if it was taken from this client (O4).
+    pub fn go_on(&self, connection: u64, vid: Vid, now: Instant) -> Result<(), Busy> {
+        {
+            let table = self.lock();
+            if let Some((_, by)) = table.closing.get(&vid) {
+                return Err(*by); // O5
+            }
+            let client = table.connections.get(&connection).map(|known| (known.face, known.origin));
+            let barred = table.barred.get(&vid).into_iter().flatten();
+            if let Some(by) = barred.into_iter().find(|by| Some((by.face, by.origin)) == client) {
+                return Err(*by);
+            }
+        }
+        self.touch(connection, vid, now);
+        Ok(())
     }
 
     /// Opens `vid` for the client behind `connection`.
@@ -196,29 +219,60 @@ impl Openers {
         table.opened.remove(&vid).is_some()
     }
 
+    /// As `release`, for the client behind a connection. False if another one has it open: that
+    /// keeps it. Somebody from whom it was taken says good-bye, too.
+    pub fn release_own(&self, connection: u64, vid: Vid) -> bool {
+        let mut table = self.lock();
+        let client = table.connections.get(&connection).map(|known| (known.face, known.origin));
+        for known in table.connections.values_mut() {
+            if Some((known.face, known.origin)) == client {
+                known.vids.remove(&vid);
+            }
+        }
+        let is_own = |opened: &Opened| Some((opened.by.face, opened.by.origin)) == client;
+        if table.opened.get(&vid).is_some_and(is_own) || !table.is_live(vid, None) {
+            table.opened.remove(&vid);
+            return true;
+        }
+        false
+    }
+
     /// Takes `vid` from whoever has it open: their connections are told to end. Which they are.
+    /// Nobody opens it before [`Openers::end_expel`] (O5).
     pub fn expel(&self, vid: Vid, now: Instant) -> Vec<u64> {
         let mut table = self.lock();
         let opened = table.opened.remove(&vid);
-        if let Some(Opened { by, .. }) = &opened {
-            table.barred.insert(vid, Busy { since: now, is_barred: true, ..*by });
-        }
-        let candidates = opened.map(|opened| opened.candidates);
+        let candidates = opened.as_ref().map(|opened| opened.candidates.clone());
+        let mut barred: Vec<Busy> = opened.map(|opened| opened.by).into_iter().collect();
         let mut expelled = Vec::new();
         for (number, connection) in &mut table.connections {
             let is_silent = connection.vids.is_empty();
             let is_candidate = candidates.as_ref().is_some_and(|all| all.contains(number));
             if connection.vids.remove(&vid) || (is_silent && is_candidate) {
                 connection.end.notify_one();
+                barred.push(Busy::new(connection, now));
                 expelled.push(*number);
             }
         }
+        let barred = barred.into_iter().map(|by| Busy { since: now, is_barred: true, ..by });
+        let barred: Vec<Busy> = barred.collect();
+        let nobody =
+            Busy { face: Face::Admin, origin: Origin::Process(0), since: now, is_barred: true };
+        let by = barred.first().copied().unwrap_or(nobody);
+        table.closing.entry(vid).or_insert((0, by)).0 += 1;
+        table.barred.entry(vid).or_default().extend(barred);
         expelled
     }
 
-    /// `vid` was taken from its client, and nobody has opened it since (O4).
-    pub fn is_barred(&self, vid: Vid) -> bool {
-        self.lock().barred.contains_key(&vid)
+    /// It has been taken from them.
+    pub fn end_expel(&self, vid: Vid) {
+        let mut table = self.lock();
+        if let Some((count, _)) = table.closing.get_mut(&vid) {
+            *count -= 1;
+            if *count == 0 {
+                table.closing.remove(&vid);
+            }
+        }
     }
 
     /// Whether one of these connections has not ended yet.
@@ -281,11 +335,15 @@ impl Table {
     ) -> Result<(), Busy> {
         let Some(asking) = self.connections.get(&connection) else { return Ok(()) };
         let (face, origin) = (asking.face, asking.origin);
+        if let Some((_, by)) = self.closing.get(&vid) {
+            return Err(*by); // O5
+        }
         let is_barred = |by: &&Busy| {
             let lasts = now.saturating_duration_since(by.since) < BAR;
             lasts && (by.face, by.origin) == (face, origin)
         };
-        if let Some(by) = self.barred.get(&vid).filter(is_barred) {
+        let mut barred = self.barred.get(&vid).into_iter().flatten();
+        if let Some(by) = barred.find(is_barred) {
             return Err(*by); // O4
         }
         let live = self.is_live(vid, Some(connection));
@@ -299,10 +357,20 @@ impl Table {
         }
         let mut opened = Opened::new(Busy { face, origin, since: now, is_barred: false });
         opened.candidates = silent;
-        self.barred.remove(&vid);
+        self.forgive(vid, (face, origin));
         self.opened.insert(vid, opened);
         self.settle(now);
         Ok(())
+    }
+
+    /// It has opened the VDI anew.
+    fn forgive(&mut self, vid: Vid, client: (Face, Origin)) {
+        if let Some(barred) = self.barred.get_mut(&vid) {
+            barred.retain(|by| (by.face, by.origin) != client);
+            if barred.is_empty() {
+                self.barred.remove(&vid);
+            }
+        }
     }
 
     /// Connections of the same client that have carried nothing yet.

@@ -174,7 +174,12 @@ impl ClusterState {
             }
             Command::Ended { uuid } => Ok(self.apply_ended(*uuid)),
             Command::Demote { node, incarnation, groups } => {
-                Ok(self.apply_demote(*node, *incarnation, groups))
+                let may = |group: &Group, _: &Members| group.can_demote(*node);
+                Ok(self.apply_demote(*node, *incarnation, groups, may))
+            }
+            Command::Rest { node, incarnation, groups } => {
+                let may = |group: &Group, members: &Members| group.can_rest(*node, members);
+                Ok(self.apply_demote(*node, *incarnation, groups, may))
             }
             Command::Joining { node, incarnation, groups } => {
                 Ok(self.apply_joining(*node, *incarnation, groups))
@@ -325,14 +330,20 @@ impl ClusterState {
 
     /// The member's copies of these groups are not complete any more. Of the last in-sync member
     /// nothing is taken: what it has, or what its disk has when it comes back, is all there is.
-    fn apply_demote(&mut self, node: NodeId, incarnation: Incarnation, groups: &[PgId]) -> Outcome {
+    fn apply_demote(
+        &mut self,
+        node: NodeId,
+        incarnation: Incarnation,
+        groups: &[PgId],
+        may: impl Fn(&Group, &Members) -> bool,
+    ) -> Outcome {
         let view = View(self.index.0);
         if !self.is_current(node, incarnation) {
             return Outcome::Void;
         }
         let mut outcome = Outcome::Void;
         for pg in groups {
-            if !self.group(*pg).is_some_and(|group| group.can_demote(node)) {
+            if !self.group(*pg).is_some_and(|group| may(group, &self.members)) {
                 continue;
             }
             let group = self.group_mut(*pg);

@@ -187,6 +187,16 @@ pub enum Command {
         /// Its last life.
         incarnation: Incarnation,
     },
+    /// A member's copies of these groups take no part for a while, because its disk is slow. As
+    /// `Demote`, but only of groups for whose writes the others that are up and in sync suffice.
+    Rest {
+        /// Which.
+        node: NodeId,
+        /// Which life.
+        incarnation: Incarnation,
+        /// Groups.
+        groups: Vec<PgId>,
+    },
 }
 
 impl Command {
@@ -235,12 +245,13 @@ impl Command {
                 w.u16(11).u128(*uuid);
             }
             Self::Demote { node, incarnation, groups } => {
-                w.u16(12).u16(node.0).u64(incarnation.0).u32(groups.len() as u32);
-                groups.iter().for_each(|pg| put_group(&mut w, *pg));
+                put_groups(w.u16(12), *node, *incarnation, groups);
             }
             Self::Joining { node, incarnation, groups } => {
-                w.u16(13).u16(node.0).u64(incarnation.0).u32(groups.len() as u32);
-                groups.iter().for_each(|pg| put_group(&mut w, *pg));
+                put_groups(w.u16(13), *node, *incarnation, groups);
+            }
+            Self::Rest { node, incarnation, groups } => {
+                put_groups(w.u16(17), *node, *incarnation, groups);
             }
             Self::InSync { node, incarnation, groups } => {
                 w.u16(14).u16(node.0).u64(incarnation.0);
@@ -308,16 +319,7 @@ impl Command {
             9 => Self::ResizeVdi { vid: vid(&mut r)?, size: r.u64()? },
             10 => Self::Shutdown { time_ns: r.u64()? },
             11 => Self::Ended { uuid: r.u128()? },
-            12 => Self::Demote {
-                node: NodeId(r.u16()?),
-                incarnation: Incarnation(r.u64()?),
-                groups: list(&mut r, group)?,
-            },
-            13 => Self::Joining {
-                node: NodeId(r.u16()?),
-                incarnation: Incarnation(r.u64()?),
-                groups: list(&mut r, group)?,
-            },
+            kind @ (12 | 13 | 17) => of_groups(kind, &mut r)?,
             14 => Self::InSync {
                 node: NodeId(r.u16()?),
                 incarnation: Incarnation(r.u64()?),
@@ -373,6 +375,22 @@ fn put_group(w: &mut Writer, pg: PgId) {
 
 fn group(r: &mut Reader<'_>) -> Result<PgId, WireError> {
     Ok(PgId { policy: PolicyId(r.u8()?), partition: Partition(r.u16()?) })
+}
+
+/// A member's command about some groups.
+fn of_groups(kind: u16, r: &mut Reader<'_>) -> Result<Command, WireError> {
+    let (node, incarnation) = (NodeId(r.u16()?), Incarnation(r.u64()?));
+    let groups = list(r, group)?;
+    Ok(match kind {
+        12 => Command::Demote { node, incarnation, groups },
+        13 => Command::Joining { node, incarnation, groups },
+        _ => Command::Rest { node, incarnation, groups },
+    })
+}
+
+fn put_groups(w: &mut Writer, node: NodeId, incarnation: Incarnation, groups: &[PgId]) {
+    w.u16(node.0).u64(incarnation.0).u32(groups.len() as u32);
+    groups.iter().for_each(|pg| put_group(w, *pg));
 }
 
 fn put_views(w: &mut Writer, groups: &[(PgId, View)]) {

@@ -338,6 +338,9 @@ impl Control {
     fn tend_rests(&mut self, shared: &Shared) {
         let (rests, commands) = self.disks.tend_rests(&self.state, shared.me);
         shared.a_disk_rests.store(rests, Relaxed);
+        if !shared.lease.lasts() {
+            return;
+        }
         for command in commands {
             tracing::warn!(?command, "copies on a slow disk");
             self.propose(Proposal { command, reply: oneshot::channel().0 });

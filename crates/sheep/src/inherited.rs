@@ -17,6 +17,9 @@ pub(crate) fn is_given() -> bool {
     GIVEN.load(Ordering::Relaxed)
 }
 
+/// A sheep has seven sockets.
+const GIVEN_MAX: u32 = 16;
+
 static GIVEN: AtomicBool = AtomicBool::new(false);
 
 /// Sockets that nobody has taken yet.
@@ -29,8 +32,14 @@ pub(crate) struct Inherited {
 impl Inherited {
     /// All that this process was given. Later calls give none.
     pub(crate) fn take() -> Self {
-        let mut given = ListenFd::from_env();
         let mut all = Self::default();
+        // Meant for another process: its numbers are our own descriptors.
+        let pid = std::env::var("LISTEN_PID").ok().and_then(|pid| pid.parse().ok());
+        let count = std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse::<u32>().ok());
+        if pid != Some(std::process::id()) || count.is_none_or(|count| count > GIVEN_MAX) {
+            return all;
+        }
+        let mut given = ListenFd::from_env();
         GIVEN.fetch_or(given.len() > 0, Ordering::Relaxed);
         for number in 0..given.len() {
             if let Ok(Some(socket)) = given.take_tcp_listener(number) {

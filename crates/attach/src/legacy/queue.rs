@@ -121,9 +121,6 @@ impl<D: Door> Queue<D> {
             return Ok(());
         }
         let openers = self.door.openers();
-        if openers.is_barred(self.vid) {
-            return Err(ResultCode::VdiLocked);
-        }
         // Exclusive: reading beside the holder does no harm, writing would.
         let other =
             |by: crate::opener::Busy| by.face != Face::Legacy || by.origin != connection.origin;
@@ -133,7 +130,9 @@ impl<D: Door> Queue<D> {
         if work.index().is_some() && ticket.is_qemu() {
             self.supersede(connection)?;
         }
-        openers.touch(connection.number, self.vid, Instant::now());
+        if openers.go_on(connection.number, self.vid, Instant::now()).is_err() {
+            return Err(ResultCode::VdiLocked);
+        }
         let mut members = self.members.borrow_mut();
         members.retain(|member| member.strong_count() > 0);
         if !members.iter().any(|member| std::ptr::eq(member.as_ptr(), Rc::as_ptr(connection))) {

@@ -35,7 +35,9 @@ pub(super) async fn control<D: Door>(shard: Rc<Shard<D>>, ticket: Ticket, reques
         Control::Lock(lookup, lock_type) => lock(&shard, &connection, &lookup, lock_type).await,
         Control::Delete(lookup) => delete(&shard, &connection, &lookup).await,
         Control::Release(vid) => {
-            release(&shard, vid).await;
+            if shard.door.openers().release_own(connection.number, vid) {
+                shard.queue(vid).detach().await;
+            }
             Ok(Response::DONE)
         }
     };

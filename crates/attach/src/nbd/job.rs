@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use sheepdog_engine::volume::{Answer, Operation, Refusal};
 use sheepdog_proto::{BLOCK_BYTES, Buffer, Payload};
+use tokio::sync::Notify;
 
 use super::export::Export;
 use super::frame::{Head, Request};
@@ -33,6 +34,8 @@ pub(super) struct Connection<D: Door> {
     pub(super) door: D,
     pub(super) export: Export,
     pub(super) outbox: Outbox,
+    /// The VDI is not attached here any more, or by another one: this client must open it anew.
+    pub(super) lost: Notify,
 }
 
 impl<D: Door> Connection<D> {
@@ -61,6 +64,9 @@ impl<D: Door> Ticket<D> {
 
     /// Failed.
     pub(super) fn fail(self, fault: &Fault) {
+        if fault.errno == errno::EPERM {
+            self.connection.lost.notify_one();
+        }
         let structured = self.connection.export.structured;
         let (head, bytes) = Head::failed(structured, self.request.cookie, fault);
         self.close(head, Body::Bytes(bytes), 0, false);

@@ -42,7 +42,8 @@ pub(super) async fn transmit<D: Door>(
     unread: &[u8],
     expelled: &Notify,
 ) -> io::Result<bool> {
-    let connection = Rc::new(Connection { door, export, outbox: Outbox::new() });
+    let connection =
+        Rc::new(Connection { door, export, outbox: Outbox::new(), lost: Notify::new() });
     let mut input = Input::new(connection.clone(), unread);
     let outbox = &connection.outbox;
     let mut write = std::pin::pin!(outbox.write(stream));
@@ -50,6 +51,8 @@ pub(super) async fn transmit<D: Door>(
         end = input.run(stream) => end,
         end = &mut write => end.map(|()| false),
         () = expelled.notified() => Err(io::Error::other("the VDI was unlocked by an operator")),
+        // What comes next would go to whoever attaches the VDI next through this sheep.
+        () = connection.lost.notified() => Err(io::Error::other("the VDI is no longer attached")),
     };
     if matches!(end, Ok(true)) {
         outbox.close();

@@ -97,23 +97,29 @@ fn whom_a_vdi_was_taken_from_gets_it_back_only_by_opening_it() {
     let other = openers.connect(Face::Legacy, Origin::Process(8));
     openers.touch(other, vid(2), now);
     assert_eq!(openers.expel(vid(1), now), [data]);
-    assert!(openers.any_lives(&[data]) && openers.is_barred(vid(1)));
     let told = |number| {
         let end = openers.end_of(number);
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         std::pin::pin!(end.notified()).poll(&mut context).is_ready()
     };
-    assert!(told(data) && !told(other));
+    assert!(told(data) && !told(other) && openers.any_lives(&[data]));
+    assert!(qemu(&openers, 8, now).is_err() && openers.go_on(other, vid(1), now).is_err(), "O5");
     openers.disconnect(data, now);
+    openers.end_expel(vid(1));
     assert!(!openers.any_lives(&[data]) && openers.holder(vid(1)).is_none());
-    openers.touch(openers.connect(Face::Legacy, Origin::Process(7)), vid(1), now);
-    assert!(openers.is_barred(vid(1)), "O4");
-    assert!(openers.expel(vid(1), now).len() == 1 && openers.expel(vid(1), now).is_empty());
+    let again = openers.connect(Face::Legacy, Origin::Process(7));
+    assert!(openers.go_on(again, vid(1), now + BAR).is_err(), "O4");
+    openers.disconnect(again, now);
+    // Somebody else opens and closes it; that makes no difference.
+    let stranger = openers.connect(Face::Nbd, Origin::Process(9));
+    openers.open_here(stranger, vid(1), Sharing::Exclusive, now).unwrap();
+    assert!(openers.close(stranger, vid(1), now));
     assert!(qemu(&openers, 7, now + BAR / 2).unwrap_err().is_barred, "O4");
-    qemu(&openers, 8, now).unwrap();
-    assert!(!openers.is_barred(vid(1)));
-    openers.expel(vid(1), now);
-    qemu(&openers, 8, now + BAR).unwrap();
+    let again = openers.connect(Face::Legacy, Origin::Process(7));
+    assert!(openers.go_on(again, vid(1), now + BAR).is_err(), "O4");
+    openers.disconnect(again, now);
+    let data = qemu(&openers, 7, now + BAR).unwrap();
+    openers.go_on(data, vid(1), now + BAR).unwrap();
 }
 
 #[test]
@@ -123,4 +129,20 @@ fn the_silent_connection_of_a_lock_is_taken_away_too() {
     let stranger = openers.connect(Face::Legacy, Origin::Process(9));
     assert_eq!(openers.expel(vid(1), now), [data]);
     assert!(openers.any_lives(&[stranger]));
+}
+
+#[test]
+fn whoever_says_good_bye_gives_up_nothing_of_somebody_else() {
+    let (openers, now) = (Openers::default(), Instant::now());
+    let data = qemu(&openers, 7, now).unwrap();
+    openers.touch(data, vid(1), now);
+    openers.expel(vid(1), now);
+    openers.end_expel(vid(1));
+    let next = openers.connect(Face::Nbd, Origin::Process(9));
+    openers.open_here(next, vid(1), Sharing::Exclusive, now).unwrap();
+    let good_bye = openers.connect(Face::Legacy, Origin::Process(7));
+    assert!(!openers.release_own(good_bye, vid(1)));
+    assert_eq!(openers.holder(vid(1)).map(|by| by.face), Some(Face::Nbd));
+    openers.disconnect(next, now);
+    assert!(openers.release_own(good_bye, vid(1)));
 }

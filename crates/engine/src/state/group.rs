@@ -95,6 +95,17 @@ impl Group {
         self.in_sync.contains(&node) && self.in_sync.len() > 1 || self.joined(node).is_some()
     }
 
+    /// As `can_demote`, and the others that are up are as many as writes need.
+    #[must_use]
+    pub fn can_rest(&self, node: NodeId, members: &Members) -> bool {
+        let is_other = |other: &&NodeId| {
+            **other != node && members.get(**other).is_some_and(|member| member.up)
+        };
+        let others = self.in_sync.iter().filter(is_other).count();
+        let suffice = others >= self.copies_min();
+        self.joined(node).is_some() || (self.in_sync.contains(&node) && suffice)
+    }
+
     /// With fewer live in-sync members than this, writes wait.
     #[must_use]
     pub fn copies_min(&self) -> usize {

@@ -170,6 +170,31 @@ fn a_demoted_member_leaves_and_the_last_one_stays() {
     assert_eq!(log.state.group(other).unwrap().in_sync.len(), 2);
 }
 
+/// Disks of several members that hang at once.
+#[test]
+fn members_rest_only_while_the_others_suffice() {
+    let mut log = Log::formatted(3);
+    let pg = log.first_group().0;
+    let rest = |log: &mut Log, node: u16| {
+        let incarnation = log.state.members.get(NodeId(node)).unwrap().incarnation;
+        log.push(Command::Rest { node: NodeId(node), incarnation, groups: vec![pg] }).unwrap()
+    };
+    assert_eq!(rest(&mut log, 0), Outcome::Done);
+    assert_eq!(rest(&mut log, 1), Outcome::Void, "two of three are needed");
+    assert_eq!(log.first_group().1.in_sync.len(), 2);
+    // Of two copies one is enough, but it must be up.
+    let mut log = Log::formatted(2);
+    log.gone(1);
+    assert_eq!(rest(&mut log, 0), Outcome::Void);
+    log.join(1);
+    assert_eq!(rest(&mut log, 0), Outcome::Done);
+    assert_eq!(rest(&mut log, 1), Outcome::Void);
+    // Whoever joins can always leave.
+    assert_eq!(log.joining(0, &[pg]), Outcome::Done);
+    assert_eq!(rest(&mut log, 0), Outcome::Done);
+    assert!(log.first_group().1.joiners.is_empty());
+}
+
 #[test]
 fn a_member_is_demoted_though_the_others_are_lost() {
     // They hold every acknowledged write, it does not.

@@ -49,6 +49,7 @@ fn samples() -> Vec<Command> {
             is_silent: true,
         },
         Command::Out { node: NodeId(1), incarnation: Incarnation(2) },
+        Command::Rest { node: NodeId(1), incarnation: Incarnation(2), groups: vec![pg] },
     ]
 }
 

@@ -139,6 +139,11 @@ impl Admin {
     /// Lets go of a VDI that nobody uses, so that another sheep may have it.
     pub(super) async fn let_go(self: &Arc<Self>, vid: Vid) -> Result<(), AdminError> {
         self.shared.openers.release(vid);
+        self.detach(vid).await
+    }
+
+    /// The log has this sheep's attachment no more.
+    pub(super) async fn detach(&self, vid: Vid) -> Result<(), AdminError> {
         self.on_shard(self.shared.shard_of(vid), move |shard, tell| {
             tokio::task::spawn_local(async move {
                 shard.detach(vid).await;

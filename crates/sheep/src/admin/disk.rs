@@ -109,7 +109,8 @@ impl Admin {
     fn describe(&self, view: &DiskView, used: &BTreeMap<u8, u64>) -> Disk {
         let path = self.path_of(view);
         // The file system of a disk that failed is asked nothing: it may never answer.
-        let space = view.failure.is_none().then(|| disk_bytes(path.as_ref()));
+        let answers = view.failure.is_none() && view.rest.is_none();
+        let space = answers.then(|| disk_bytes(path.as_ref()));
         let available = space.and_then(Result::ok).map_or(0, |(_, available)| available);
         let used = used.get(&view.slot).copied().unwrap_or_default();
         let state = match (&view.failure, view.entry.state) {
@@ -135,7 +136,8 @@ impl Admin {
     /// Bytes that are free on all disks that can be used.
     pub(super) fn available_bytes(&self) -> u64 {
         let views = self.disks.borrow().clone();
-        let working = views.iter().filter(|view| view.failure.is_none());
+        let answers = |view: &&DiskView| view.failure.is_none() && view.rest.is_none();
+        let working = views.iter().filter(answers);
         let bytes = working.filter_map(|view| disk_bytes(self.path_of(view).as_ref()).ok());
         bytes.map(|(_, available)| available).sum()
     }

@@ -51,6 +51,18 @@ pub(super) async fn unlock(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// O5 of the openers, as long as this lives.
+struct Closing {
+    admin: Arc<Admin>,
+    vid: Vid,
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.admin.shared.openers.end_expel(self.vid);
+    }
+}
+
 impl Admin {
     async fn unlock_here(
         self: &Arc<Self>,
@@ -58,6 +70,7 @@ impl Admin {
         owner: Option<&Attachment>,
     ) -> Result<(), AdminError> {
         let expelled = self.shared.openers.expel(vid, Instant::now());
+        let _closing = Closing { admin: self.clone(), vid };
         tracing::warn!(%vid, connections = expelled.len(), "VDI unlocked by an operator");
         let ended = async {
             while self.shared.openers.any_lives(&expelled) {
@@ -65,10 +78,15 @@ impl Admin {
             }
         };
         let _ = timeout(CLOSE, ended).await; // UL1; one that hangs is fenced with the rest
-        match (timeout(DRAIN, self.let_go(vid)).await, owner) {
-            (Ok(end), _) => end,
-            (Err(_), Some(owner)) => self.free(vid, owner).await, // UL2
-            (Err(_), None) => Ok(()),
+        if let Ok(end) = timeout(DRAIN, self.detach(vid)).await {
+            return end;
+        }
+        // An attach may have been under way when this began.
+        let state = self.state();
+        let now = state.catalogue.get(vid).and_then(|vdi| vdi.attachment.clone());
+        match now.or_else(|| owner.cloned()) {
+            Some(owner) => self.free(vid, &owner).await, // UL2
+            None => Ok(()),
         }
     }
 
@@ -82,16 +100,17 @@ impl Admin {
         let client = AdminClient::new(endpoint, Some(ASK));
         let freed = self.is_freed(owner, name);
         tokio::pin!(freed);
-        let asked = tokio::select! {
-            freed = &mut freed => if freed { return Ok(()) } else { Ok(()) },
-            asked = client.unlock(name, Unlock { here: true }) => asked,
-        };
-        match asked {
-            Err(error) if error.failure().is_some() => {
-                return Err(error.failure().cloned().map_or_else(AdminError::stopping, AdminError));
+        let is_freed = tokio::select! {
+            is_freed = &mut freed => is_freed,
+            asked = client.unlock(name, Unlock { here: true }) => {
+                if let Some(failure) = asked.as_ref().err().and_then(|error| error.failure()) {
+                    return Err(AdminError(failure.clone()));
+                }
+                freed.await
             }
-            _ if freed.await => return Ok(()),
-            _ => {}
+        };
+        if is_freed {
+            return Ok(());
         }
         let what = format!("node {}, through which the VDI is open, does not answer", owner.node);
         Err(AdminError::locked(who, what).hint(

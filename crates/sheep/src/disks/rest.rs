@@ -5,7 +5,8 @@
 //! Way: a shard says that it is slow (`shard::patience`); the sheep leaves the write sets of its
 //!      groups and does not join any until the disk has rested. The next rest is twice as long.
 //! Holds:
-//!   RE1 a group is left only if others that are up and in sync are as many as writes need;
+//!   RE1 a group is left only if others that are up and in sync are as many as writes need, in the
+//!       state in which the log takes it: two that hang at once do not both leave;
 //!   RE2 what is in sync again is so by joining as after any other absence.
 
 use std::time::{Duration, Instant};
@@ -50,13 +51,16 @@ impl Rest {
 
     /// So long after its end it is forgotten, and a next one is short again.
     fn is_forgotten(&self, now: Instant) -> bool {
-        now > self.until + LONGEST
+        now > self.until.max(self.slow_at) + LONGEST
     }
 }
 
 impl Disks {
     /// A shard finds a disk slow.
     pub(crate) fn note_slow(&mut self, slot: u8) {
+        if !self.works(slot) {
+            return;
+        }
         let now = Instant::now();
         let before = self.rests.get(&slot);
         if let Some(rest) = before.filter(|rest| rest.lasts(now)) {
@@ -76,7 +80,10 @@ impl Disks {
     pub(crate) fn tend_rests(&mut self, state: &ClusterState, me: Me) -> (bool, Vec<Command>) {
         let now = Instant::now();
         let count = self.rests.len();
-        self.rests.retain(|_, rest| rest.lasts(now) || !rest.is_forgotten(now));
+        let (disks, works) = (&self.disks, |disk: &super::Disk| disk.works());
+        self.rests.retain(|slot, rest| {
+            disks.get(slot).is_some_and(works) && (rest.lasts(now) || !rest.is_forgotten(now))
+        });
         let resting: Vec<u8> =
             self.rests.iter().filter(|(_, rest)| rest.lasts(now)).map(|(slot, _)| *slot).collect();
         let commands: Vec<_> =
@@ -95,13 +102,14 @@ impl Disks {
         }
         let is_on = |bucket: u8| self.table.buckets[usize::from(bucket)] == slot;
         let mut groups = group::taken(state, me.node, is_on);
-        groups.retain(|pg| state.group(*pg).is_some_and(|group| can_leave(group, state, me)));
+        let may = |group: &Group| group.can_rest(me.node, &state.members);
+        groups.retain(|pg| state.group(*pg).is_some_and(may));
         if groups.is_empty() {
             return None;
         }
         rest.proposed = Some(now);
         let Me { node, incarnation } = me;
-        Some(Command::Demote { node, incarnation, groups })
+        Some(Command::Rest { node, incarnation, groups })
     }
 
     /// Why a disk takes no part now.
@@ -114,9 +122,4 @@ impl Disks {
              part for {seconds} s at least, as far as the others suffice"
         ))
     }
-}
-
-fn can_leave(group: &Group, state: &ClusterState, me: Me) -> bool {
-    let others = state.live(group).filter(|member| member.node != me.node).count();
-    group.joined(me.node).is_some() || (group.can_demote(me.node) && others >= group.copies_min())
 }

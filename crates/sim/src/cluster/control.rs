@@ -131,7 +131,7 @@ impl World {
         let name = match command {
             Command::Act { .. } if is_done => "entry: Act",
             Command::Act { .. } => "entry: Act, void",
-            Command::Demote { .. } if is_done => "entry: Demote",
+            Command::Demote { .. } | Command::Rest { .. } if is_done => "entry: Demote",
             Command::Silent { is_silent: false, .. } => "entry: heard again",
             Command::Silent { .. } if self.expels(before, index) => "entry: Silent, expelled",
             Command::Silent { .. } => "entry: Silent",

@@ -165,7 +165,6 @@ fn refusals_of_the_gateway_reach_the_client_as_errors_with_their_text() {
         let errors = [
             (Refusal::NoSpace, 28),
             (Refusal::Io("checksum".to_owned()), 5),
-            (Refusal::Fenced, 1),
             (Refusal::Stopping, 108),
             (Refusal::Invalid("odd"), 22),
         ];
@@ -183,6 +182,22 @@ fn refusals_of_the_gateway_reach_the_client_as_errors_with_their_text() {
             }
         }
         assert_eq!(disk.read(0, 10).await.unwrap().len(), 10);
+    });
+}
+
+/// The next attachment through this sheep may be somebody else's.
+#[test]
+fn a_client_whose_attachment_is_lost_must_connect_anew() {
+    run(async {
+        let sheep = Sheep::start(1).await;
+        sheep.cluster.create("a", 8 * MIB, None);
+        let disk = sheep.open("a").await;
+        sheep.cluster.refuse_next(Refusal::Fenced);
+        assert!(disk.write(1, &[1; 4096], false).await.is_err());
+        assert!(disk.write(1, &[2; 4096], false).await.is_err(), "nothing is taken any more");
+        drop(disk);
+        let disk = sheep.open("a").await;
+        assert_eq!(disk.read(1, 1).await.unwrap()[0], 0);
     });
 }
 

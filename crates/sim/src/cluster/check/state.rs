@@ -50,7 +50,7 @@ fn check_leaving(
     command: &Command,
 ) -> Result<(), String> {
     let demoted = match command {
-        Command::Demote { node, .. } => Some(*node),
+        Command::Demote { node, .. } | Command::Rest { node, .. } => Some(*node),
         _ => None,
     };
     let is_up = |node: &NodeId| after.members.get(*node).is_some_and(|member| member.up);
