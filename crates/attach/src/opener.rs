@@ -127,12 +127,7 @@ impl Openers {
 
     /// The connection carries requests for `vid` (the first time; repeating it does no harm).
     pub fn touch(&self, connection: u64, vid: Vid, now: Instant) {
-        let mut table = self.lock();
-        let Some(known) = table.connections.get_mut(&connection) else { return };
-        known.vids.insert(vid);
-        let by = Busy::new(known, now);
-        table.opened.entry(vid).or_insert_with(|| Opened::new(by));
-        table.settle(now);
+        self.lock().touch(connection, vid, now);
     }
 
     /// As `touch`, for a client that goes on with a VDI that it may not have open any more.
@@ -140,18 +135,16 @@ impl Openers {
     /// # Errors
     /// [`Busy`] if it was taken from this client (O4).
     pub fn go_on(&self, connection: u64, vid: Vid, now: Instant) -> Result<(), Busy> {
-        {
-            let table = self.lock();
-            if let Some((_, by)) = table.closing.get(&vid) {
-                return Err(*by); // O5
-            }
-            let client = table.connections.get(&connection).map(|known| (known.face, known.origin));
-            let barred = table.barred.get(&vid).into_iter().flatten();
-            if let Some(by) = barred.into_iter().find(|by| Some((by.face, by.origin)) == client) {
-                return Err(*by);
-            }
+        let mut table = self.lock();
+        if let Some((_, by)) = table.closing.get(&vid) {
+            return Err(*by); // O5
         }
-        self.touch(connection, vid, now);
+        let client = table.connections.get(&connection).map(|known| (known.face, known.origin));
+        let mut barred = table.barred.get(&vid).into_iter().flatten();
+        if let Some(by) = barred.find(|by| Some((by.face, by.origin)) == client) {
+            return Err(*by);
+        }
+        table.touch(connection, vid, now); // under the same lock: nobody expels it in between
         Ok(())
     }
 
@@ -254,13 +247,15 @@ impl Openers {
                 expelled.push(*number);
             }
         }
-        let barred = barred.into_iter().map(|by| Busy { since: now, is_barred: true, ..by });
-        let barred: Vec<Busy> = barred.collect();
         let nobody =
             Busy { face: Face::Admin, origin: Origin::Process(0), since: now, is_barred: true };
-        let by = barred.first().copied().unwrap_or(nobody);
+        let mut by = nobody;
+        for client in barred {
+            by = Busy { since: now, is_barred: true, ..client };
+            table.forgive(vid, (by.face, by.origin)); // each client once
+            table.barred.entry(vid).or_default().push(by);
+        }
         table.closing.entry(vid).or_insert((0, by)).0 += 1;
-        table.barred.entry(vid).or_default().extend(barred);
         expelled
     }
 
@@ -361,6 +356,14 @@ impl Table {
         self.opened.insert(vid, opened);
         self.settle(now);
         Ok(())
+    }
+
+    fn touch(&mut self, connection: u64, vid: Vid, now: Instant) {
+        let Some(known) = self.connections.get_mut(&connection) else { return };
+        known.vids.insert(vid);
+        let by = Busy::new(known, now);
+        self.opened.entry(vid).or_insert_with(|| Opened::new(by));
+        self.settle(now);
     }
 
     /// It has opened the VDI anew.

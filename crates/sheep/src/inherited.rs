@@ -1,6 +1,6 @@
 //! Inherited sockets: those that the service manager listens on, for this life and the next one.
 //!
-//! Why: a client that finds nobody listening waits a second before it tries again (QEMU, tgt). If
+//! Why: a client that finds nobody listening waits a second before it tries again (QEMU's NBD). If
 //!      the socket stays while the sheep is started anew, its first try waits for the sheep.
 //! Way: systemd's protocol (`sd_listen_fds(3)`): `LISTEN_PID`, `LISTEN_FDS`, descriptors from 3 on.
 //!      A socket is taken for the face whose address it has.

@@ -59,7 +59,9 @@ pub(crate) fn run(repository: &Repository, words: &[&str]) -> Result<bool> {
     let mut control = Mutant::default();
     control.name.push_str(CONTROL);
     for mutant in std::iter::once(&control).chain(&mutants) {
-        let is_wanted = wanted.is_empty() || wanted.contains(&mutant.name.as_str());
+        // The control belongs to whatever else is tried.
+        let is_wanted =
+            wanted.is_empty() || mutant.name == CONTROL || wanted.contains(&mutant.name.as_str());
         let first = run_before(&ledger, &commit, &mutant.name);
         if !is_wanted || first.is_none_or(|first| first >= seeds) {
             continue;
